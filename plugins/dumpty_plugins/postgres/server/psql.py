@@ -148,9 +148,9 @@ class Psql:
             raise PsqlError(self.peer.reason or str(error)) from error
         if at:
             yield held[:at]
-        sqlstate, _, row_count = held[at + len(mark) :].decode("ascii", "replace").strip().partition(" ")
-        if sqlstate == "none" or (sqlstate == "00000" and not row_count.isdigit()):
-            # It could not run it at all, or its connection reported an error amid the rows: then it sets neither.
+        sqlstate, _, row_count = held[at + len(mark) :].decode("ascii", "replace").rstrip("\n").partition(" ")
+        if sqlstate in {"", "none"} or (sqlstate == "00000" and not row_count.isdigit()):
+            # It could not run it, or write, or an error came amid the rows: then it sets neither, or empties them.
             raise PsqlError(self._last_error() or "psql did not run it", _UNKNOWN)
         if sqlstate != "00000":
             message = " ".join(self._exchange(f"\\echo :LAST_ERROR_MESSAGE\n\\echo {self._end_mark} 0")[0])
