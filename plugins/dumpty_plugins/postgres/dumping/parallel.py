@@ -100,12 +100,13 @@ class RowSessions:
         with contextlib.ExitStack() as stack:
             for _number in range(self._jobs):
                 try:
-                    session = self._open(stack)
+                    session = self._open()
                 except SourceError:
                     if not self.sessions:
                         raise
                     self._leave_room()
                     break
+                stack.enter_context(contextlib.closing(session))
                 self.sessions.append(session)
             self._stack = stack.pop_all()
         return self
@@ -129,9 +130,9 @@ class RowSessions:
             while rows(connection, ask, last.backend_pid)[0][1] and time.monotonic() < deadline:
                 time.sleep(_LEAVING_SECONDS / 100)
 
-    def _open(self, stack: contextlib.ExitStack) -> Psql:
-        connection = stack.enter_context(contextlib.closing(open_psql(self._address, self._bindir)))
-        with translate_errors(self._address, "joining the snapshot of"):
+    def _open(self) -> Psql:
+        with contextlib.ExitStack() as stack, translate_errors(self._address, "joining the snapshot of"):
+            connection = stack.enter_context(contextlib.closing(open_psql(self._address, self._bindir)))
             prepare(connection)
             rows(connection, f"SET client_encoding = '{self._encoding}'")
             for name, value in (*_SETTINGS.items(), ("lock_timeout", f"{self._lock_timeout}s")):
@@ -143,6 +144,7 @@ class RowSessions:
             # Now only what holds an index (REINDEX) can be in the way, which does not wait for us.
             rows(connection, "SET lock_timeout = 0")
             require_names(connection, self._snapshot.plan.tables)
+            stack.pop_all()  # it is the caller's now
         return cast("Psql", cast("object", connection))
 
 
@@ -172,6 +174,8 @@ def write_parts(
         sessions.stop()
 
     run_together([for_worker(piece) for piece in pieces], jobs=len(pieces), stop=stop, name="dumpty-parts")
+    if writer.ranges_written != len(ranges):
+        raise IntegrityError(f"{writer.ranges_written} of {len(ranges)} parts were written; take the backup again")
     return contents[0], writer.counts
 
 
@@ -184,6 +188,7 @@ class _PartsWriter:
         self._remaining = deque(ranges)
         self._lock = threading.Lock()
         self.counts = {piece.table.path: 0 for piece in ranges}
+        self.ranges_written = 0
 
     def write_archive(self, archive: WatchedProgram, piece: bytes) -> Contents:
         check = CustomCheck()
@@ -196,11 +201,15 @@ class _PartsWriter:
 
     def write_rows(self, session: Psql) -> None:
         """Write one range after another, as long as there are any."""
-        with contextlib.suppress(IndexError):
-            while piece := self._remaining.popleft():
-                count = self._write_range(session, piece)
-                with self._lock:
-                    self.counts[piece.table.path] += count
+        while (piece := self._take_range()) is not None:
+            count = self._write_range(session, piece)
+            with self._lock:
+                self.counts[piece.table.path] += count
+                self.ranges_written += 1
+
+    def _take_range(self) -> Range | None:
+        with self._lock:
+            return self._remaining.popleft() if self._remaining else None
 
     def _write_range(self, session: Psql, piece: Range) -> int:
         path, lines = piece.table.path, 0

@@ -40,7 +40,7 @@ _MOST_LOCKS = 2000
 _LONGEST_COPY = 100_000
 _MOST_RANGES = 5000
 """A manifest tells of each."""
-_HAS_RANGES = 14
+_HAS_ACCESS_METHODS, _HAS_RANGES = 12, 14
 
 _TABLES = """
     SELECT c.oid, pg_relation_size(c.oid) / current_setting('block_size')::integer,
@@ -123,6 +123,9 @@ def plan_parts(
         encoding: that of the dump, in which names go to psql and pg_dump.
         part_size: bytes that a table has at least to come in parts, and that one of its ranges has; 0 for what suits.
     """
+    major = connection.info.server_version // 10000
+    if major < _HAS_ACCESS_METHODS:
+        return Plan()  # of a server that old, everything is in the archive
     by_oid = {t.oid: t for t in tables if t.kind == "r" and _can_be_named(t.sql, encoding)}
     sizes = {o: (pages, size) for o, pages, size in rows(connection, _TABLES, part_size or LARGE_BYTES) if o in by_oid}
     most = max(min(_MOST_TABLES, _MOST_LOCKS // jobs), 1)
@@ -135,14 +138,13 @@ def plan_parts(
     total = sum(sizes[oid][1] for oid in largest)
     range_bytes = part_size or min(max(total // (jobs * _RANGES_PER_JOB), RANGE_BYTES[0]), RANGE_BYTES[1])
     range_bytes = max(range_bytes, total // _MOST_RANGES)
-    can_range = connection.info.server_version // 10000 >= _HAS_RANGES
     ranges: list[Range] = []
     for oid in largest:
         names = columns.get(oid, [])
         copyable = names and all(_can_be_named(name, encoding) for name in names)
         if copyable and sum(len(identifier(name)) + 2 for name in names) < _LONGEST_COPY:
             pages, size = sizes[oid]
-            count = max(min(round(size / range_bytes), pages), 1) if can_range else 1
+            count = max(min(round(size / range_bytes), pages), 1) if major >= _HAS_RANGES else 1
             ranges += _cut(by_oid[oid], tuple(names), pages, size, count)
     return Plan(ranges=tuple(sorted(ranges, key=lambda r: -r.size)))
 
