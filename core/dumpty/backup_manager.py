@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dumpty.errors import UnknownBackup
 from dumpty.operations.databases import DatabaseFinder
 from dumpty.operations.finding import find
+from dumpty.operations.marks import Marks
 from dumpty.operations.observation import Opening
 from dumpty.operations.place import open_place
 from dumpty.operations.proofs import Proofs
@@ -22,7 +23,7 @@ from dumpty.operations.transfers import Transfers
 from dumpty.registry.host import Host, default_host
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from dumpty.operations.copying import CopyOutcome
     from dumpty.process.cancellation import Cancellation
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
 
-class BackupManager(Proofs, Runs, DatabaseFinder):
+class BackupManager(Proofs, Marks, Runs, DatabaseFinder):
     """Backs databases up into one directory and restores them.
 
     Args:
@@ -120,6 +121,7 @@ class BackupManager(Proofs, Runs, DatabaseFinder):
         identities: Iterable[str | os.PathLike[str] | Identity] = (),
         require_signature: Iterable[str | os.PathLike[str] | VerificationKey] | None = None,
         via: str | Sequence[str] | None = None,
+        tables: Iterable[str] | Mapping[str, str] | None = None,
         **options: object,
     ) -> BackupResult:
         """Restore a backup into the database behind a URL; a missing one is created, one that holds anything refused.
@@ -139,14 +141,19 @@ class BackupManager(Proofs, Runs, DatabaseFinder):
                 signed: public keys (``ssh-ed25519 …``), or paths of files with one in each line. What is stored is then
                 copied to this machine, and compared with its digest, before the driver is given any of it.
             via: as for ``create_backup``.
+            tables: restore only these, beside what the target holds: their paths, as ``Backup.evidence`` has them, or
+                the ends of these; ``old=new``, or a mapping of old names to new ones, gives them others. A target that
+                has one of them is refused, or with ``overwrite`` that table is replaced. With each come its indexes,
+                constraints, numbers that are handed out, and triggers. Of a backup in parts only those are read that
+                hold any of them.
             options: those declared by the driver.
 
         Raises:
-            TypeError: an argument is not a str.
+            TypeError: an argument is not a str, or ``tables`` is one.
         """
         kind = {"overwrite": overwrite, "create": create, "other": other, "progress": progress, "cancel": cancel}
         keys = {"identities": identities, "required": require_signature, "via": via}
-        return self._transfers.restore(backup_id, target_url, **kind, **keys, options=options)  # type: ignore[arg-type]
+        return self._transfers.restore(backup_id, target_url, **kind, **keys, tables=tables, options=options)  # type: ignore[arg-type]
 
     def list_backups(self) -> list[Backup]:
         """Return all backups, oldest first, the lost ones (``Backup.state``) too. A damaged manifest is logged."""
@@ -249,39 +256,6 @@ class BackupManager(Proofs, Runs, DatabaseFinder):
 
         repositories = (self._place.repository, other._place.repository)
         return are_one_file(repositories, (repositories[0].get(backup_id), repositories[1].get(backup_id)))
-
-    def pin(self, backup_id: str, reason: str = "") -> Backup:
-        """Protect a backup from ``remove``, until it is unpinned.
-
-        Raises:
-            UnknownBackup: there is no such backup.
-            StoreError: the pin cannot be written.
-        """
-        repository, lister, _ = self._place
-        repository.pin(record := repository.get(backup_id), reason)
-        return lister.backup(record)
-
-    def unpin(self, backup_id: str) -> bool:
-        """Take the pin of a backup away; False where it had none.
-
-        Raises:
-            UnknownBackup, StoreError: there is no such backup, or the pin cannot be removed.
-        """
-        return self._place.repository.unpin(self._place.repository.get(backup_id))
-
-    def accept(self, backup_id: str, reason: str = "") -> Backup:
-        """Take a suspicious backup as good, from now on; one that is not suspicious is left as it is.
-
-        Raises:
-            UnknownBackup: there is no such backup.
-            StoreError: that cannot be written down.
-        """
-        repository, lister, _ = self._place
-        backup = lister.backup(record := repository.get(backup_id))
-        if not backup.suspicious:
-            return backup
-        repository.accept(record, reason)
-        return lister.backup(record)
 
     def remove(self, backup_id: str) -> bool:
         """Remove a backup: data, manifest and proofs; False (and logged) where the place keeps it for a while.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from dumpty.types import (
@@ -98,6 +98,24 @@ def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Ev
     content is replaced only after the new one is complete and checked against ``dump.evidence``. A dump is
     complete only at end-of-file of ``dump.open()``: nothing may be committed before it. ``dumpty.commit_point()`` tells
     that this is about to happen, for callers who may cancel until then.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def restore_tables(  # type: ignore[empty-body]
+    target: Source, dump: Dump, tables: Mapping[str, str], overwrite: bool, options: Options
+) -> Evidence:
+    """Load some tables of ``dump`` into ``target``, beside what is there, each with all that belongs to it.
+
+    ``tables`` has the path of each (``ObjectEvidence.path``), and the name that it is to have: the path itself where it
+    keeps its own. Indexes, constraints among these tables, numbers that are handed out and triggers come with them. A
+    database that is missing is created. A table that is there already is refused with ``TargetNotEmpty`` unless
+    ``overwrite`` is True; then it is replaced as a database is by ``restore``. What they refer to and the target lacks
+    raises ``SourceError`` before anything is written. Nothing else in the target changes, and nothing at all where this
+    fails. ``dump.parts`` are those that hold rows of these tables, or say of none what they hold: each is read to its
+    end. What is returned counts each table, under its path in the backup.
 
     .. versionadded:: 1.0
     """

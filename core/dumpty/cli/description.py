@@ -145,13 +145,22 @@ def details(backup: Backup) -> list[Line]:
     decisive = _decisive_proof(backup)
     lines += proof_lines(decisive) if decisive else []
     if evidence.objects:
-        rows = [
-            (o.path, "not counted" if o.rows is None else f"{o.rows:,}", o.fingerprint or "") for o in evidence.objects
-        ]
-        prints = any(o.fingerprint for o in evidence.objects)
-        columns = ("OBJECT", "ROWS", "FINGERPRINT") if prints else ("OBJECT", "ROWS")
-        lines += ["", Table(columns, [r[: len(columns)] for r in rows], frozenset({1}))]
+        lines += ["", _table_of_objects(backup)]
     return lines
+
+
+def _table_of_objects(backup: Backup) -> Table:
+    """Return what a backup holds, object by object, with what is known of each."""
+    objects, sizes = backup.evidence.objects, backup.table_sizes
+    columns = {
+        "OBJECT": [o.path for o in objects],
+        "ROWS": ["not counted" if o.rows is None else f"{o.rows:,}" for o in objects],
+    }
+    if sizes:
+        columns["STORED"] = [size(sizes[o.path]) if o.path in sizes else "with others" for o in objects]
+    if any(o.fingerprint for o in objects):
+        columns["FINGERPRINT"] = [o.fingerprint or "" for o in objects]
+    return Table(tuple(columns), list(zip(*columns.values(), strict=True)), frozenset({1, 2} if sizes else {1}))
 
 
 _SEALED = "tables, versions, notes, options, plain size and digest: --identity FILE shows them"

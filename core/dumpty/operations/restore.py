@@ -45,7 +45,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger("dumpty")
 _PART = re.compile(rf"\.p[0-9]+({SUFFIX.pattern})\Z")
 
-__all__ = ["driver_of", "load", "require_not_refused", "restore", "stored_of"]
+__all__ = [
+    "blamed",
+    "check_before",
+    "driver_for",
+    "driver_of",
+    "load",
+    "log_notes",
+    "require_not_refused",
+    "require_read",
+    "require_same_database",
+    "restore",
+    "stored_of",
+]
 
 
 def restore(
@@ -74,7 +86,7 @@ def restore(
         DumptyError: it was refused or failed, and the target is as it was.
     """
     target = parse_url(target_url)
-    driver = _driver_for(host, target, record)
+    driver = driver_for(host, target, record)
     require_subject(driver, record)
     options = host.options({"restore": driver, "inspect": driver}, overrides)
     stored = stored_of(host, record, identities)
@@ -86,15 +98,15 @@ def restore(
             how = {"overwrite": overwrite, "create": create, "other": other}
             _require_permitted(driver, record, target, inspection, way, **how)
         if check_first:
-            _check_stored(host, repository, stored, reporter)
+            check_before(host, repository, stored, reporter)
         call.on_commit = lambda: reporter.begin(Phase.COMMITTING)
         reporter.begin(Phase.LOADING, bytes_total=stored.plain_size)
         dump = StoredDump(host, repository, stored, reporter, checked=check_first)
-        with dump, _blamed(host, repository, dump, stored):
+        with dump, blamed(host, repository, dump, stored):
             loaded = load(host, driver, near, dump, overwrite=overwrite, options=options["restore"])
             call.settle()
         require_not_refused(call, driver, target)
-        _log_notes(target, loaded)
+        log_notes(target, loaded)
         _compare(host, driver, record, near, loaded, options["inspect"], reporter)
     current_interruption().check()
 
@@ -109,12 +121,14 @@ def _compare(
         reporter.items(count)
 
 
-def _log_notes(target: Source, loaded: Evidence) -> None:
+def log_notes(target: Source, loaded: Evidence) -> None:
+    """Log what a driver noted of a restore."""
     for note in loaded.notes:
         _log.warning("%s: %s", target.url, note, extra={"event": "restore-note"})
 
 
-def _check_stored(host: Host, repository: ObjectSource, stored: Stored, reporter: Reporter) -> None:
+def check_before(host: Host, repository: ObjectSource, stored: Stored, reporter: Reporter) -> None:
+    """Compare what is stored with its digests, before a driver is given any of it (``check_stored``)."""
     reporter.begin(Phase.CHECKING, bytes_total=stored.stored_size)
     check_stored(host, repository, stored, reporter.bytes)
 
@@ -139,7 +153,7 @@ def _require_permitted(
     adds = is_of_server(driver, record.format) and not overwrite
     _require_free(target, inspection, overwrite=overwrite or adds, create=create)
     if not (inspection.empty or other or adds):
-        _require_same_database(record, target, inspection, driver, way)
+        require_same_database(record, target, inspection, driver, way)
 
 
 def _require_free(target: Source, inspection: Inspection, *, overwrite: bool, create: bool) -> None:
@@ -154,7 +168,7 @@ def _require_free(target: Source, inspection: Inspection, *, overwrite: bool, cr
 
 
 @contextlib.contextmanager
-def _blamed(host: Host, repository: ObjectSource, dump: StoredDump, stored: Stored) -> Iterator[None]:
+def blamed(host: Host, repository: ObjectSource, dump: StoredDump, stored: Stored) -> Iterator[None]:
     """Where loading fails, say what failed first: the call was cancelled, or the stored dump is damaged."""
     try:
         yield
@@ -200,7 +214,7 @@ def _require_same_counts(
         )
 
 
-def _require_same_database(
+def require_same_database(
     record: Record, target: Source, inspection: Inspection, driver: Plugin, way: Way | None
 ) -> None:
     """Check that a target is the database that a backup is of.
@@ -231,10 +245,18 @@ def load(
         IntegrityError: the driver stopped before the dump's verified end.
     """
     evidence = host.restore(driver, target=target, dump=dump, overwrite=overwrite, options=options)
-    if not dump.read_to_end:
-        # The driver stopped early, and may have loaded part of the dump: that is no restore.
-        raise IntegrityError(f"{driver} said it restored {dump.file}, but did not read it to its end")
+    require_read(driver, dump)
     return evidence
+
+
+def require_read(driver: Plugin, dump: StoredDump) -> None:
+    """Check that a driver which has returned read all of a dump that it was given.
+
+    Raises:
+        IntegrityError: it stopped early, and may have loaded part of the dump: that is no restore.
+    """
+    if not dump.read_to_end:
+        raise IntegrityError(f"{driver} said it restored {dump.file}, but did not read it to its end")
 
 
 def require_not_refused(call: Call, driver: Plugin, target: Source) -> None:
@@ -296,7 +318,13 @@ def driver_of(host: Host, record: Record) -> Plugin:
     return require_plugin(host, "driver", record.driver, record)
 
 
-def _driver_for(host: Host, target: Source, record: Record) -> Plugin:
+def driver_for(host: Host, target: Source, record: Record) -> Plugin:
+    """Return the driver of a target, which must be the one that made the backup.
+
+    Raises:
+        PluginNotFound: it is not installed.
+        SourceError: it is another one.
+    """
     try:
         driver = host.driver(target.scheme)
     except PluginNotFound:

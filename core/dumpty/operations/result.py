@@ -58,7 +58,8 @@ class Backup:
     ``ssh-rsa``). Where it is ``sealed``, no identity has opened what only they may know of it: ``evidence`` and
     ``recipients``, their public keys, are empty then, and ``plain_size_bytes`` is None. ``claimed_signers`` are the
     fingerprints (``SHA256:…``) of the keys by which it says that it is signed, which proves nothing:
-    ``require_signature=`` does.
+    ``require_signature=`` does. ``table_sizes`` are the stored bytes of each table, by its path, which lies in objects
+    of its own.
     """
 
     id: str
@@ -91,6 +92,7 @@ class Backup:
     recipients: tuple[str, ...] = ()
     sealed: bool = False
     claimed_signers: tuple[str, ...] = ()
+    table_sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def verification_status(self) -> VerificationStatus:
@@ -194,7 +196,20 @@ def to_backup(
         recipients=record.recipients,
         sealed=record.sealed is not None,
         claimed_signers=tuple([fingerprint(signature.key) for signature in record.signatures]),
+        table_sizes=_table_sizes(record) if others else {},
     )
+
+
+def _table_sizes(record: Record) -> dict[str, int]:
+    """Return the stored bytes of each table that shares no object with another one."""
+    sizes: dict[str, int] = {}
+    shared: set[str] = set()
+    for stored in record.objects:
+        paths = {table.path for table in stored.tables}
+        shared |= paths if len(paths) > 1 else set()
+        for path in paths:
+            sizes[path] = sizes.get(path, 0) + stored.size
+    return {path: size for path, size in sizes.items() if path not in shared}
 
 
 def _state(record: Record, presence: Presence, annotations: Annotations) -> tuple[str, str]:

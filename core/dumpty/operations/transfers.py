@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from dumpty.streaming.verified_copy import VerifiedCopy
 from dumpty.types import Identity, Recipient, ShrinkRules, SigningKey, VerificationKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from dumpty.operations.place import Place
     from dumpty.operations.result import Backup, BackupResult
@@ -104,11 +105,17 @@ class Transfers(Struct, frozen=True):
         identities: Iterable[str | os.PathLike[str] | Identity],
         required: Iterable[str | os.PathLike[str] | VerificationKey] | None,
         via: str | Sequence[str] | None,
+        tables: Iterable[str] | Mapping[str, str] | None,
         options: Mapping[str, object],
     ) -> BackupResult:
-        """Restore a backup into the database behind ``url``."""
+        """Restore a backup, or some ``tables`` of it, into the database behind ``url``."""
         from dumpty.operations.restore import restore
+        from dumpty.operations.table_restore import restore_tables
+        from dumpty.operations.tables import read_tables
 
+        work_on: Callable[..., None] = restore
+        if tables is not None:
+            work_on = functools.partial(restore_tables, tables=read_tables(tables))
         _require_texts(backup_id, url)
         _require_several("identities", identities)
         _require_several("keys of which a signature is required", required)
@@ -124,7 +131,7 @@ class Transfers(Struct, frozen=True):
             observation.about(record := open_record(self.host, record, keys))
             self._warn_of_suspicious(record)
             with self._reading(record, reporter := Reporter(progress), verified=bool(signers)) as objects:
-                restore(
+                work_on(
                     self.host,
                     objects,
                     record,

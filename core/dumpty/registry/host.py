@@ -215,6 +215,39 @@ class Host(Opener):
             )
         return self._call(plugin, "restore", Evidence, target=target, dump=dump, overwrite=overwrite, options=options)
 
+    def restore_tables(
+        self,
+        plugin: Plugin,
+        *,
+        target: Source,
+        dump: Dump,
+        tables: Mapping[str, str],
+        overwrite: bool,
+        options: Options,
+    ) -> Evidence:
+        """Call ``restore_tables``.
+
+        Raises:
+            RestoreNotSupported: the driver implements none.
+        """
+        self.require_restores_tables(plugin)
+        arguments = {"target": target, "dump": dump, "tables": tables, "overwrite": overwrite, "options": options}
+        return self._call(plugin, "restore_tables", Evidence, **arguments)
+
+    def require_restores_tables(self, plugin: Plugin) -> None:
+        """Check that a driver can restore some tables of a backup.
+
+        Raises:
+            RestoreNotSupported: it implements no such hook.
+        """
+        if not self.can(plugin, "restore_tables"):
+            raise RestoreNotSupported(
+                f"{plugin} implements no restore of single tables; restore the whole backup into a new database, and "
+                "take them from there",
+                plugin=str(plugin),
+                hook="restore_tables",
+            )
+
     def examine(self, plugin: Plugin, *, dump: Dump, options: Options) -> Evidence:
         """Call ``examine``."""
         return self._call(plugin, "examine", Evidence, dump=dump, options=options)

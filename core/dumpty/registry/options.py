@@ -17,7 +17,7 @@ RESERVED = frozenset(
     {
         *("format", "overwrite", "create", "other", "progress", "cancel", "rate_limit", "encrypt_to", "identities"),
         *("sign_with", "require_signature", "tags", "shrink_guard", "recipients", "name", "database_url", "backup_dir"),
-        *("via", "once"),
+        *("via", "once", "tables"),
     }
 )
 """Option names that would shadow the facades' own keywords."""

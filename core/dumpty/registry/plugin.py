@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 State = Literal["ok", "failed", "blocked", "conflict", "wrapper", "observer"]
 
+_RESTORES = frozenset({"restore", "restore_tables"})
+
 WATCHING: tuple[State, ...] = ("wrapper", "observer")
 """States of plugins that serve nothing."""
 
@@ -104,7 +106,7 @@ def plugin_failure(error: BaseException, plugin: Plugin, hook: str) -> BaseExcep
         advice = f'pip install "{requires}"' if requires else "install what it names"
         return DependencyError(f"{name} lacks a library ({describe_error(error)}): {advice}")
     if isinstance(error, NotImplementedError):
-        refusal = RestoreNotSupported if hook == "restore" and plugin.state != "wrapper" else PluginError
+        refusal = RestoreNotSupported if hook in _RESTORES and plugin.state != "wrapper" else PluginError
         return refusal(f"{name} does not support {hook}: {describe_error(error)}", plugin=name, hook=hook)
     # BaseException, too: asyncio's CancelledError and its like are no Exception, and no success either.
     return PluginError(f"{name} failed in {hook}: {describe_error(error)}", plugin=name, hook=hook)

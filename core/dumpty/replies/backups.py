@@ -99,7 +99,11 @@ def _keys(backup: Backup, copies: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _tables(backup: Backup) -> list[values.Table]:
-    return [values.Table(path=o.path, rows=o.rows, fingerprint=o.fingerprint) for o in backup.evidence.objects]
+    sizes = backup.table_sizes
+    return [
+        values.Table(path=o.path, rows=o.rows, fingerprint=o.fingerprint, stored_bytes=sizes.get(o.path))
+        for o in backup.evidence.objects
+    ]
 
 
 def _full_proof(proof: Proof) -> values.FullProof:

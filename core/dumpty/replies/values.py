@@ -107,11 +107,23 @@ class Copy(Object, kw_only=True):
 
 
 class Table(Object, kw_only=True):
-    """One table of a backup, or what its database has in the place of tables."""
+    """One table of a backup, or what its database has in the place of tables.
+
+    ``stored_bytes`` is null where it lies in one object with others.
+    """
 
     path: str
     rows: Count | None
     fingerprint: str | None
+    stored_bytes: Bytes | None
+
+
+class RestoredTable(Object, kw_only=True):
+    """One table that was restored: its path in the backup, and its name in the target."""
+
+    path: str
+    name: str
+    rows: Count | None
 
 
 class BackupWithTables(Backup, kw_only=True):

@@ -37,6 +37,7 @@ from dumpty.replies.values import (  # noqa: TC001 - as the other values
     Moment,
     Plugin,
     Proof,
+    RestoredTable,
     Rule,
     Seconds,
     ShownBackup,
@@ -58,11 +59,12 @@ class BackupReply(Reply, kw_only=True):
 
 
 class RestoreReply(Reply, kw_only=True):
-    """``restore``: the backup that was restored."""
+    """``restore``: the backup that was restored; ``tables`` is null where that was all of it."""
 
     backups: list[Backup]
     duration_seconds: Seconds
     target_url: str
+    tables: list[RestoredTable] | None
 
 
 class ListReply(Reply, kw_only=True):

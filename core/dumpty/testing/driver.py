@@ -16,6 +16,7 @@ from dumpty.testing.proving import ProofRules
 from dumpty.testing.rules import comes_from, require, shown
 from dumpty.testing.secrecy import SecrecyRules
 from dumpty.testing.streams import Interrupted, Refusal, at_once, peak_memory
+from dumpty.testing.tables import TableRules
 from dumpty.testing.traces import TraceRules
 from dumpty.url import parse_url
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["DriverSuite"]
 
 
-class DriverSuite(ListingRules, PartRules, ProofRules, SecrecyRules, TraceRules, FacadeRules):
+class DriverSuite(ListingRules, PartRules, TableRules, ProofRules, SecrecyRules, TraceRules, FacadeRules):
     r"""The rules of a driver.
 
     A subclass needs ``plugin``, the fixtures ``source`` and ``target``, and the method ``content``; it proves more
@@ -59,7 +60,12 @@ class DriverSuite(ListingRules, PartRules, ProofRules, SecrecyRules, TraceRules,
                 shutil.rmtree(url.removeprefix("csv:///"))
     """
 
-    claims: ClassVar[dict[str, tuple[str, ...]]] = {**ProofRules.claims, **PartRules.claims, **ListingRules.claims}
+    claims: ClassVar[dict[str, tuple[str, ...]]] = {
+        **ProofRules.claims,
+        **PartRules.claims,
+        **TableRules.claims,
+        **ListingRules.claims,
+    }
 
     # -- inspect -------------------------------------------------------------------------------------------------
 

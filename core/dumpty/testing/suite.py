@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["RecordingOptions", "Suite"]
 
 _VERBS: dict[str, tuple[Verb, ...]] = {
-    "driver": ("backup", "restore", "inspect", "databases", "examine", "scratch"),
+    "driver": ("backup", "restore", "restore_tables", "inspect", "databases", "examine", "scratch"),
     "compressor": ("compress",),
     "cipher": ("encrypt",),
     "verifier": (),

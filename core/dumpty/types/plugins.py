@@ -16,7 +16,18 @@ SUFFIX = re.compile(r"(\.[A-Za-z0-9_+-]+)+")
 """What may end the name of a backup's file: a format's suffix, a compressor's and a cipher's."""
 
 Kind = Literal["driver", "compressor", "cipher", "verifier", "store", "notifier", "transport"]
-Verb = Literal["backup", "restore", "inspect", "databases", "examine", "scratch", "compress", "encrypt", "open_store"]
+Verb = Literal[
+    "backup",
+    "restore",
+    "restore_tables",
+    "inspect",
+    "databases",
+    "examine",
+    "scratch",
+    "compress",
+    "encrypt",
+    "open_store",
+]
 
 
 class Option(Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from dumpty.cli.arguments import (
     parse_options,
 )
 from dumpty.cli.keys import Identities, RequireSignature, read_identities, read_requirement
-from dumpty.cli.output import Report, moment, say, seconds
+from dumpty.cli.output import Report, count, moment, say, seconds
 from dumpty.cli.progress import progress_bar
 from dumpty.cli.prompt import confirm, on_terminal
 from dumpty.cli.status import require_success
@@ -31,12 +31,14 @@ from dumpty.cli.urls import read_url
 from dumpty.errors import DumptyError, OtherDatabase
 
 if TYPE_CHECKING:
-    from dumpty.operations.result import BackupResult
+    from dumpty.operations.result import Backup, BackupResult
+    from dumpty.replies.values import RestoredTable
 
 EXAMPLES = """
 dumpty restore latest --to sqlite:///restored.db
 dumpty restore latest:shop --to postgresql://admin@db.example.org/shop_copy
 dumpty restore 1a2b3c4d --to postgresql://admin@db.example.org/shop --overwrite
+dumpty restore latest:shop --table public.orders=orders_before --to postgresql://admin@db.example.org/shop
 dumpty restore latest --to sqlite:///restored.db --identity key.txt
 dumpty restore latest --to sqlite:///restored.db --require-signature signing.key.pub
 """
@@ -53,6 +55,15 @@ def restore(
         bool, typer.Option("--other", help="Let --overwrite replace another database than the one the backup is of.")
     ] = False,
     create: Annotated[bool, typer.Option("--create", help="Refuse a target that exists, even an empty one.")] = False,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table",
+            metavar="TABLE[=NEW]",
+            help="Restore only this table, beside what the target holds, under its own name or a NEW one; "
+            "several are separated by commas, or it is repeated.",
+        ),
+    ] = None,
     database: Database = "",
     source: Source = "",
     identity: Identities = None,
@@ -72,24 +83,32 @@ def restore(
 
     `latest` alone is refused where the directory holds backups of several databases: say which, as `latest:DATABASE`,
     or with --database or --source.
+
+    With --table only that table comes back, with its indexes, constraints, numbers that are handed out, and triggers,
+    into a database that has none of this name; with --overwrite that table alone is replaced. What it refers to and is
+    not there is said before anything is written. `dumpty show ID` lists the tables.
     """
     database_url, target = read_url(to)
     options = parse_options(option, jobs)
     identities, signers = read_identities(identity), read_requirement(require_signature)
+    tables = [name for names in table or () for name in names.split(",")] if table else None
     manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source, alone=True, require_signature=signers)
 
     def attempt(*, other: bool) -> BackupResult:
         kind = {"overwrite": overwrite, "create": create, "other": other, **options}
-        keys = {"identities": identities, "require_signature": signers, "via": via}
+        keys = {"identities": identities, "require_signature": signers, "via": via, "tables": tables}
         with progress_bar(f"restore into {target.url}", quiet=quiet) as progress:
             return manager.restore(backup.id, database_url, **kind, **keys, progress=progress)  # type: ignore[arg-type]
 
+    if tables and len(backup.files) == 1 and not quiet:
+        say(f"backup {backup.id} is one file: all of it is read, for {count(len(tables), 'table')}")
     result = attempt(other=other)
     if isinstance(result.exception, OtherDatabase) and on_terminal():
-        _require_yes(result.exception, f"Replace what {target.url} holds by the backup of {backup.database_name}?")
+        what = f"tables of {target.url}" if tables else f"what {target.url} holds"
+        _require_yes(result.exception, f"Replace {what} by the backup of {backup.database_name}?")
         result = attempt(other=True)
-    return _report(result, target.url, json=json, quiet=quiet)
+    return _report(result, target.url, tables, json=json, quiet=quiet)
 
 
 def _require_yes(refusal: OtherDatabase, question: str) -> None:
@@ -98,24 +117,43 @@ def _require_yes(refusal: OtherDatabase, question: str) -> None:
         raise DumptyError("nothing was restored: it was not confirmed")
 
 
-def _report(result: BackupResult, target_url: str, *, json: bool, quiet: bool) -> Report:
+def _report(result: BackupResult, target_url: str, tables: list[str] | None, *, json: bool, quiet: bool) -> Report:
     from dumpty.replies.backups import as_json
     from dumpty.replies.verbs import RestoreReply
 
     stored = require_success(result)
     taken_at, duration = moment(stored.timestamp), seconds(result.duration_seconds)
+    restored = None if tables is None else _restored_tables(stored, tables)
+    what = "" if restored is None else f"{count(len(restored), 'table')} of "
+    verb = "is" if restored is None or len(restored) == 1 else "are"
+    held = [f"  holds {description.contents(stored)}"] if restored is None else list(map(_table_line, restored))
     return Report(
         reply=RestoreReply(
             backups=[as_json(stored)],
             target_url=target_url,
             duration_seconds=result.duration_seconds,
+            tables=restored,
         ),
         lines=(
-            f"backup {stored.id} of {stored.database_name}, taken {taken_at}, is restored in {duration}",
-            f"  holds {description.contents(stored)}",
+            f"{what}backup {stored.id} of {stored.database_name}, taken {taken_at}, {verb} restored in {duration}",
+            *held,
             f"  in {target_url}",
         ),
         warnings=description.warnings(stored),
         json=json,
         quiet=quiet,
     )
+
+
+def _restored_tables(backup: Backup, tables: list[str]) -> list[RestoredTable]:
+    from dumpty.operations.tables import read_tables, select_tables
+    from dumpty.replies.values import RestoredTable
+
+    rows = {entry.path: entry.rows for entry in backup.evidence.objects}
+    selected = select_tables(backup.evidence, read_tables(tables), backup.id)
+    return [RestoredTable(path=path, name=name, rows=rows.get(path)) for path, name in selected.items()]
+
+
+def _table_line(table: RestoredTable) -> str:
+    rows = "not counted" if table.rows is None else count(table.rows, "row")
+    return f"  {table.path}{'' if table.name == table.path else f' as {table.name}'}: {rows}"

@@ -1,0 +1,109 @@
+"""Which tables of a backup are asked for, by what names they go back, and which of its objects hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from dumpty.errors import OptionError
+from dumpty.registry.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from dumpty.streaming.stored import Stored
+    from dumpty.types import Evidence
+
+__all__ = ["evidence_of", "read_tables", "select_tables", "stored_of_tables"]
+
+_SHOWN = 5
+
+
+def read_tables(tables: Iterable[str] | Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return tables that are asked for, each with the name that it is to have; "" for its own.
+
+    Args:
+        tables: their names, or ``OLD=NEW``; or a mapping of old names to new ones.
+
+    Raises:
+        TypeError: they are one str, or not all are str.
+    """
+    if isinstance(tables, (str, bytes)):
+        raise TypeError("tables are several, in a list, not one")
+    pairs = list(tables.items()) if isinstance(tables, Mapping) else [(table, "") for table in tables]
+    if not all(isinstance(name, str) for pair in pairs for name in pair):
+        raise TypeError("each table is a str")
+    return tuple(pairs)
+
+
+def select_tables(evidence: Evidence, asked: Iterable[tuple[str, str]], backup: str) -> dict[str, str]:
+    """Return the tables that are meant, by their paths in a backup, each with the name that it is to have.
+
+    A name without what stands before the path's last dot (a schema) is enough where only one table has it. The name of
+    a partitioned table means its partitions, too.
+
+    Args:
+        evidence: the backup's.
+        asked: as from ``read_tables``.
+        backup: its id, for messages.
+
+    Raises:
+        OptionError: none is asked for; the backup has no such table, or several; or two are to have one name.
+    """
+    if not (asked := tuple(asked)):
+        raise OptionError("no table is named: name one at least, or leave tables out to restore all of the backup")
+    paths = {entry.path for entry in evidence.objects}
+    partitions: dict[str, list[str]] = {}
+    for entry in evidence.objects:
+        if entry.part_of is not None:
+            partitions.setdefault(entry.part_of, []).append(entry.path)
+    known = sorted(paths | partitions.keys())
+    selected: dict[str, str] = {}
+    for old, given in asked:
+        path, new = _split(old, given, known, backup)
+        if selected.get(path, path) != path:
+            raise OptionError(f"the table {path} is named twice")
+        selected[path] = new or path
+        for partition in partitions.get(path, ()):
+            selected.setdefault(partition, partition)
+    names = list(selected.values())
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise OptionError(f"two tables are to be called {repeated}: give each a name of its own")
+    return selected
+
+
+def _split(old: str, new: str, known: list[str], backup: str) -> tuple[str, str]:
+    """Return the path that is meant, and the new name, which may stand behind ``=`` in ``old``."""
+    if not old:
+        raise OptionError("the name of a table is empty")
+    if not known:  # nobody knows which tables it has: the driver will see
+        name, _, renamed = (old, "", new) if new else old.partition("=")
+        return name, renamed
+    if not new and not _matches(old, known) and "=" in old:
+        old, _, new = old.rpartition("=")
+        if not new:
+            raise OptionError(f"the table {old} is to have no name: write {old}=NEW")
+    matches = _matches(old, known)
+    if len(matches) == 1:
+        return matches[0], new
+    if matches:
+        raise OptionError(f"the backup {backup} has several tables called {old}: {', '.join(matches)}; say which")
+    more = f" and {len(known) - _SHOWN} more (dumpty show {backup})" if len(known) > _SHOWN else ""
+    raise OptionError(
+        f"the backup {backup} has no table {old}; it has {', '.join(known[:_SHOWN])}{more}.{did_you_mean(old, known)}"
+    )
+
+
+def _matches(name: str, known: list[str]) -> list[str]:
+    return [name] if name in known else [path for path in known if path.endswith(f".{name}")]
+
+
+def evidence_of(evidence: Evidence, tables: Mapping[str, str]) -> Evidence:
+    """Return what is known of some tables alone, and of all that stands around them."""
+    return replace(evidence, objects=tuple(entry for entry in evidence.objects if entry.path in tables))
+
+
+def stored_of_tables(stored: Stored, tables: Mapping[str, str]) -> Stored:
+    """Return what is needed of a stored dump for some of its tables: of objects that hold only others, nothing."""
+    parts = [part for part in stored.parts if not part.tables or any(t.path in tables for t in part.tables)]
+    return replace(stored, parts=tuple(parts), evidence=evidence_of(stored.evidence, tables))
