@@ -78,7 +78,7 @@ def test_show_lists_formats_and_options_with_type_default_choices_and_help(dumpt
     assert "text .txt lines" in lines
     assert "color str red backup, inspect of the ink (one of red, blue)" in lines
     assert "bold bool on backup whether it is bold" in lines
-    assert 'tables list "" backup which tables' in lines
+    assert 'shelves list "" backup which shelves' in lines
     assert 'its library: pip install "dumpty-odd[odd]"' in lines
     plugin = dumpty("plugins", "show", "odd", "--json").json["plugins"][0]
     assert plugin["options"][0] == {

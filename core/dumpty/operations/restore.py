@@ -52,6 +52,7 @@ __all__ = [
     "driver_of",
     "load",
     "log_notes",
+    "require_new",
     "require_not_refused",
     "require_read",
     "require_same_database",
@@ -162,9 +163,18 @@ def _require_free(target: Source, inspection: Inspection, *, overwrite: bool, cr
     Raises:
         TargetNotEmpty: it does not.
     """
+    require_new(target, inspection, create=create)
+    refuse_full_target(target=f"the target {target.url}", empty=inspection.empty, overwrite=overwrite)
+
+
+def require_new(target: Source, inspection: Inspection, *, create: bool) -> None:
+    """Check that a target does not exist, where it is to be created.
+
+    Raises:
+        TargetNotEmpty: it does.
+    """
     if create and inspection.exists:
         raise TargetNotEmpty(f"the target {target.url} exists already, and was to be created")
-    refuse_full_target(target=f"the target {target.url}", empty=inspection.empty, overwrite=overwrite)
 
 
 @contextlib.contextmanager

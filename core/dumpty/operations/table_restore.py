@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dumpty.errors import IntegrityError, OptionError, TargetNotEmpty
+from dumpty.errors import IntegrityError, OptionError
 from dumpty.operations.reach import reached, read_way
 from dumpty.operations.restore import (
     blamed,
     check_before,
     driver_for,
     log_notes,
+    require_new,
     require_not_refused,
     require_read,
     require_same_database,
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
     from dumpty.process.call import Call
     from dumpty.registry.host import Host
+    from dumpty.registry.plugin import Plugin
     from dumpty.streaming.reporter import Reporter
-    from dumpty.types import Evidence, Identity, ObjectSource, Record
+    from dumpty.types import Evidence, Identity, ObjectSource, Record, Source
 
 __all__ = ["restore_tables"]
 
@@ -57,45 +59,45 @@ def restore_tables(
     ``tables`` are as from ``read_tables``. Of a backup of several objects only those are read that hold any of them.
 
     Raises:
-        OptionError: the backup has no such table.
-        RestoreNotSupported: the driver cannot restore single tables.
-        IntegrityError: what was loaded is not what was backed up.
+        IntegrityError: what was loaded is not what was backed up; or as below.
         DumptyError: it was refused or failed, and the target is as it was.
     """
     target = parse_url(target_url)
-    driver = driver_for(host, target, record)
-    require_subject(driver, record)
-    if is_of_server(driver, record.format):
-        raise OptionError(f"backup {record.id} is of a server, in the format {record.format}, which has no tables")
-    host.require_restores_tables(driver)
-    selected = select_tables(record.evidence, tables, record.id)
+    driver, selected = _selected(host, target, record, tables)
     options = host.options({"restore_tables": driver, "inspect": driver}, overrides)
-    stored = stored_of_tables(stored_of(host, record, identities), selected)
-    way = read_way(host, via)
+    stored, way = stored_of_tables(stored_of(host, record, identities), selected), read_way(host, via)
     with reached(driver, target, way) as near:
         reporter.begin(Phase.INSPECTING)
-        if host.can(driver, "inspect"):
-            inspection = inspect_subject(host, driver, near, options["inspect"], record.format)
-            if create and inspection.exists:
-                raise TargetNotEmpty(f"the target {target.url} exists already, and was to be created")
-            if overwrite and not other and not inspection.empty:
-                require_same_database(record, target, inspection, driver, way)
+        inspection = inspect_subject(host, driver, near, options["inspect"], record.format)
+        require_new(target, inspection, create=create)
+        if overwrite and not (inspection.empty or other):
+            require_same_database(record, target, inspection, driver, way)
         if check_first:
             check_before(host, repository, stored, reporter)
         call.on_commit = lambda: reporter.begin(Phase.COMMITTING)
         reporter.begin(Phase.LOADING, bytes_total=stored.plain_size)
         dump = StoredDump(host, repository, stored, reporter, checked=check_first)
         with dump, blamed(host, repository, dump, stored):
-            given = options["restore_tables"]
-            loaded = host.restore_tables(
-                driver, target=near, dump=dump, tables=selected, overwrite=overwrite, options=given
-            )
+            given: dict[str, Any] = {"dump": dump, "tables": selected, "options": options["restore_tables"]}
+            loaded = host.restore_tables(driver, target=near, overwrite=overwrite, **given)
             require_read(driver, dump)
             call.settle()
         require_not_refused(call, driver, target)
         log_notes(target, loaded)
         _require_same(dump.evidence, loaded, target.url, record.id)
     current_interruption().check()
+
+
+def _selected(
+    host: Host, target: Source, record: Record, tables: Sequence[tuple[str, str]]
+) -> tuple[Plugin, dict[str, str]]:
+    """Return the driver, and the tables that are meant, each with the name that it is to have."""
+    driver = driver_for(host, target, record)
+    require_subject(driver, record)
+    if is_of_server(driver, record.format):
+        raise OptionError(f"backup {record.id} is of a server, in the format {record.format}, which has no tables")
+    host.require_restores_tables(driver)
+    return driver, select_tables(record.evidence, tables, record.id)
 
 
 def _require_same(expected: Evidence, loaded: Evidence, target_url: str, backup_id: str) -> None:

@@ -58,14 +58,14 @@ def select_tables(evidence: Evidence, asked: Iterable[tuple[str, str]], backup: 
         if entry.part_of is not None:
             partitions.setdefault(entry.part_of, []).append(entry.path)
     known = sorted(paths | partitions.keys())
-    selected: dict[str, str] = {}
+    named: dict[str, str] = {}
     for old, given in asked:
         path, new = _split(old, given, known, backup)
-        if selected.get(path, path) != path:
+        if path in named:
             raise OptionError(f"the table {path} is named twice")
-        selected[path] = new or path
-        for partition in partitions.get(path, ()):
-            selected.setdefault(partition, partition)
+        named[path] = new or path
+    with_them = (partition for path in named for partition in partitions.get(path, ()))
+    selected = {**{partition: partition for partition in with_them}, **named}
     names = list(selected.values())
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise OptionError(f"two tables are to be called {repeated}: give each a name of its own")
@@ -95,7 +95,11 @@ def _split(old: str, new: str, known: list[str], backup: str) -> tuple[str, str]
 
 
 def _matches(name: str, known: list[str]) -> list[str]:
-    return [name] if name in known else [path for path in known if path.endswith(f".{name}")]
+    """Return the paths that a name may mean, which need not have the quotes that a path has."""
+    if name in known:
+        return [name]
+    spellings = [(path, {path, path.replace('"', "")}) for path in known]
+    return [path for path, texts in spellings if any(t == name or t.endswith(f".{name}") for t in texts)]
 
 
 def evidence_of(evidence: Evidence, tables: Mapping[str, str]) -> Evidence:

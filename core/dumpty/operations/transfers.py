@@ -109,19 +109,13 @@ class Transfers(Struct, frozen=True):
         options: Mapping[str, object],
     ) -> BackupResult:
         """Restore a backup, or some ``tables`` of it, into the database behind ``url``."""
-        from dumpty.operations.restore import restore
-        from dumpty.operations.table_restore import restore_tables
-        from dumpty.operations.tables import read_tables
-
-        work_on: Callable[..., None] = restore
-        if tables is not None:
-            work_on = functools.partial(restore_tables, tables=read_tables(tables))
+        restore = _restore_of(tables)
         _require_texts(backup_id, url)
         _require_several("identities", identities)
         _require_several("keys of which a signature is required", required)
         observation = self.place.observers.observation("restore", url=url)
         require_way(via)
-        how = {"overwrite": overwrite, "create": create, "other": other}
+        how = {"overwrite": overwrite, "create": create, "other": other, "via": via, "overrides": options}
 
         def work(call: Call) -> Backup:
             keys, signers = self.keyring.identities(identities), read_requirement(required)
@@ -131,7 +125,7 @@ class Transfers(Struct, frozen=True):
             observation.about(record := open_record(self.host, record, keys))
             self._warn_of_suspicious(record)
             with self._reading(record, reporter := Reporter(progress), verified=bool(signers)) as objects:
-                work_on(
+                restore(
                     self.host,
                     objects,
                     record,
@@ -141,8 +135,6 @@ class Transfers(Struct, frozen=True):
                     reporter=reporter,
                     call=call,
                     identities=keys,
-                    via=via,
-                    overrides=options,
                 )
             return self.place.lister.as_recorded(record)
 
@@ -172,6 +164,18 @@ class Transfers(Struct, frozen=True):
             stack.enter_context(self.place.repository.reading(record))
             objects: ObjectSource = self.place.repository
             yield stack.enter_context(VerifiedCopy(objects, record, reporter.bytes)) if verified else objects
+
+
+def _restore_of(tables: Iterable[str] | Mapping[str, str] | None) -> Callable[..., None]:
+    """Return what restores a backup, or where some of its tables are named only these."""
+    if tables is None:
+        from dumpty.operations.restore import restore
+
+        return restore
+    from dumpty.operations.table_restore import restore_tables
+    from dumpty.operations.tables import read_tables
+
+    return functools.partial(restore_tables, tables=read_tables(tables))
 
 
 def _require_backup_arguments(

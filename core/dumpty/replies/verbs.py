@@ -1,7 +1,4 @@
-"""What each verb prints under ``--json``: these types are the one source, of the objects and of their JSON schema.
-
-The schema stands in ``json_schema.json`` beside this module; ``schema`` makes it.
-"""
+"""What each verb prints under ``--json``: the one source of the objects, and of ``json_schema.json`` (``schema``)."""
 
 from __future__ import annotations
 

@@ -79,6 +79,7 @@ class TableRules(DriverRules):
     def test_a_table_that_is_there_is_refused(self, host: Host, source: str, full_target: str, tmp_path: Path) -> None:
         """A target that has a table of this name is refused with TargetNotEmpty, and stays as it was."""
         path, dump = self._dump_of_table(host, source, tmp_path)
+        self._require_there(host, dump, full_target, path)
         content_before = self.content(full_target)
         rule = "restore_tables() of a table that is there raises TargetNotEmpty, unless overwrite is True."
         with refused(TargetNotEmpty, rule, "Look first, and again where nobody else can create it."):
@@ -90,6 +91,7 @@ class TableRules(DriverRules):
     ) -> None:
         """With overwrite the table is replaced, and nothing else."""
         path, dump = self._dump_of_table(host, source, tmp_path, form)
+        self._require_there(host, dump, full_target, path)
         content_before = self.content(full_target)
         self._put_table_back(host, dump, full_target, {path: path}, overwrite=True)
         actual = self.content(full_target)
@@ -158,6 +160,11 @@ class TableRules(DriverRules):
         objects = tuple(entry for entry in dump.evidence.objects if entry.path == path)
         evidence = structs.replace(dump.evidence, objects=objects)
         return path, replace(dump, recorded=tuple(parts), evidence=evidence)
+
+    def _require_there(self, host: Host, dump: RecordedDump, url: str, path: str) -> None:
+        """See that a target has a table of this name."""
+        if path not in self.rows(url):
+            self._put_table_back(host, dump, url, {path: path})
 
     def _put_table_back(
         self, host: Host, dump: RecordedDump, url: str, tables: dict[str, str], *, overwrite: bool = False

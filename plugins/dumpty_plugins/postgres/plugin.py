@@ -8,6 +8,7 @@ from dumpty import Addressing, Format, Option, PluginInfo, hookimpl
 from dumpty_plugins.postgres.loading.optional_parts import OPTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from dumpty import Dump, Evidence, Inspection, Options, Scratch, Sink, Source
@@ -100,7 +101,7 @@ def describe() -> PluginInfo:
                 name="bindir",
                 default="",
                 help="directory of the client programs to use (and, for a drill, of the server's)",
-                verbs=("backup", "restore", "examine", "scratch"),
+                verbs=("backup", "restore", "restore_tables", "examine", "scratch"),
             ),
             Option(
                 name="server_version",
@@ -114,7 +115,7 @@ def describe() -> PluginInfo:
                 default="here",
                 help="where pg_dump and pg_restore run; there: on the machine or in the container that --via leads to",
                 choices=("here", "there"),
-                verbs=("backup", "restore"),
+                verbs=("backup", "restore", "restore_tables"),
             ),
             Option(
                 name="lock_timeout",
@@ -122,6 +123,12 @@ def describe() -> PluginInfo:
                 help="seconds to wait for the locks of all tables",
             ),
             *OPTIONS,
+            Option(
+                name="triggers",
+                default=True,
+                help="give single tables that are restored their triggers",
+                verbs=("restore_tables",),
+            ),
             Option(
                 name="superuser",
                 default=False,
@@ -134,7 +141,7 @@ def describe() -> PluginInfo:
                 default=600,
                 help="seconds that the server may send nothing while it is waited for, before the connection is given "
                 "up as stalled; what a new connection finds at work is waited for; 0: wait for as long as it takes",
-                verbs=("inspect", "databases", "backup", "restore"),
+                verbs=("inspect", "databases", "backup", "restore", "restore_tables"),
             ),
             Option(
                 name="scratch_dir",
@@ -206,6 +213,18 @@ def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Ev
     from dumpty_plugins.postgres.restore import restore_dump
 
     return restore_dump(address.require_database(), dump, overwrite=overwrite, options=options)
+
+
+@hookimpl
+def restore_tables(
+    target: Source, dump: Dump, tables: Mapping[str, str], overwrite: bool, options: Options
+) -> Evidence:
+    """Load some tables of a dump in one transaction, beside what the database holds."""
+    from dumpty_plugins.postgres.restore_tables import restore_tables as load
+    from dumpty_plugins.postgres.server.connection import Address, stall_seconds
+
+    address = Address(target, stall=stall_seconds(options)).require_database()
+    return load(address, dump, tables, overwrite=overwrite, options=options)
 
 
 @hookimpl

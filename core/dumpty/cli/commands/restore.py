@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,6 +43,16 @@ dumpty restore latest --to sqlite:///restored.db --identity key.txt
 dumpty restore latest --to sqlite:///restored.db --require-signature signing.key.pub
 """
 
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        metavar="TABLE[=NEW]",
+        help="Restore only this table, beside what the target holds, under its own name or a NEW one; several are "
+        "separated by commas, or it is repeated.",
+    ),
+]
+
 
 def restore(
     backup_id: Id,
@@ -55,15 +65,7 @@ def restore(
         bool, typer.Option("--other", help="Let --overwrite replace another database than the one the backup is of.")
     ] = False,
     create: Annotated[bool, typer.Option("--create", help="Refuse a target that exists, even an empty one.")] = False,
-    table: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--table",
-            metavar="TABLE[=NEW]",
-            help="Restore only this table, beside what the target holds, under its own name or a NEW one; "
-            "several are separated by commas, or it is repeated.",
-        ),
-    ] = None,
+    table: Tables = None,
     database: Database = "",
     source: Source = "",
     identity: Identities = None,
@@ -76,45 +78,54 @@ def restore(
 ) -> Report:
     """Restore a backup into a database.
 
-    The stored file is checked against its digest first. A target that does not exist is created, an empty one used,
-    and one that holds anything refused, unless you insist with --overwrite. To replace what another database holds than
-    the one that the backup is of, insist with --other, too, or say yes on the terminal. A restore that fails leaves its
-    target as it was.
-
+    A target that does not exist is created, an empty one used, and one that holds anything refused, unless you insist
+    with --overwrite. To replace what another database holds than the one that the backup is of, insist with --other,
+    too, or say yes on the terminal. A restore that fails leaves its target as it was.
     `latest` alone is refused where the directory holds backups of several databases: say which, as `latest:DATABASE`,
     or with --database or --source.
 
-    With --table only that table comes back, with its indexes, constraints, numbers that are handed out, and triggers,
-    into a database that has none of this name; with --overwrite that table alone is replaced. What it refers to and is
-    not there is said before anything is written. `dumpty show ID` lists the tables.
+    With --table only that table comes back, with all that is its own, into a database that has none of this name; with
+    --overwrite that table alone is replaced. `dumpty show ID` lists the tables, `dumpty help restoring` says more.
     """
     database_url, target = read_url(to)
-    options = parse_options(option, jobs)
     identities, signers = read_identities(identity), read_requirement(require_signature)
-    tables = [name for names in table or () for name in names.split(",")] if table else None
     manager = open_existing(directory)
     backup = manager.find(backup_id, database=database, source=source, alone=True, require_signature=signers)
+    tables = _tables(table, backup, quiet=quiet)
+    how: dict[str, Any] = {"overwrite": overwrite, "create": create, "tables": tables, **parse_options(option, jobs)}
+    how |= {"identities": identities, "require_signature": signers, "via": via}
 
     def attempt(*, other: bool) -> BackupResult:
-        kind = {"overwrite": overwrite, "create": create, "other": other, **options}
-        keys = {"identities": identities, "require_signature": signers, "via": via, "tables": tables}
         with progress_bar(f"restore into {target.url}", quiet=quiet) as progress:
-            return manager.restore(backup.id, database_url, **kind, **keys, progress=progress)  # type: ignore[arg-type]
+            return manager.restore(backup.id, database_url, **how, other=other, progress=progress)
 
-    if tables and len(backup.files) == 1 and not quiet:
-        say(f"backup {backup.id} is one file: all of it is read, for {count(len(tables), 'table')}")
     result = attempt(other=other)
-    if isinstance(result.exception, OtherDatabase) and on_terminal():
-        what = f"tables of {target.url}" if tables else f"what {target.url} holds"
-        _require_yes(result.exception, f"Replace {what} by the backup of {backup.database_name}?")
+    if _is_confirmed(result, f"Replace what {target.url} holds by the backup of {backup.database_name}?"):
         result = attempt(other=True)
     return _report(result, target.url, tables, json=json, quiet=quiet)
 
 
-def _require_yes(refusal: OtherDatabase, question: str) -> None:
-    say(str(refusal))
+def _tables(table: list[str] | None, backup: Backup, *, quiet: bool) -> list[str] | None:
+    """Return the tables that are asked for; None for all of the backup. What has to be read for them is told."""
+    if table is None:
+        return None
+    if len(backup.files) == 1 and not quiet:
+        say(f"backup {backup.id} is one file: all of it is read")
+    return [name for names in table for name in names.split(",")]
+
+
+def _is_confirmed(result: BackupResult, question: str) -> bool:
+    """Return whether a restore was refused for its target's sake, and somebody at the terminal says that it is meant.
+
+    Raises:
+        DumptyError: somebody says that it is not.
+    """
+    if not (isinstance(result.exception, OtherDatabase) and on_terminal()):
+        return False
+    say(str(result.exception))
     if not confirm(question):
         raise DumptyError("nothing was restored: it was not confirmed")
+    return True
 
 
 def _report(result: BackupResult, target_url: str, tables: list[str] | None, *, json: bool, quiet: bool) -> Report:

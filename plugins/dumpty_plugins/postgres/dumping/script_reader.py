@@ -58,11 +58,13 @@ class Statement:
     """One statement with its semicolon, and without the comments before it.
 
     ``keywords`` are its unquoted words, lower case: the first four and the last two. ``copy``: its data follows.
+    ``encoding`` is PostgreSQL's name of the one that it is in.
     """
 
     text: bytes
     keywords: tuple[bytes, ...]
     copy: bool
+    encoding: str = "UTF8"
 
     @property
     def makes_large_object(self) -> bool:
@@ -271,7 +273,7 @@ class Script:
         text, keywords = self._buffer[self._at : end].lstrip(), pending.keywords
         self._at = end
         copy = keywords[:1] == [b"copy"] and keywords[-2:] == [b"from", b"stdin"]
-        return Statement(text, tuple(keywords), copy)
+        return Statement(text, tuple(keywords), copy, self.encoding)
 
     def _comment_end(self, at: int) -> int:
         level = 1

@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING
 from dumpty import CommandError, IntegrityError, OptionError
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.archive import Contents, TarCheck, check_directory, read_contents
+from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.dumping.stored import archive_of, parts_of_rows
 from dumpty_plugins.postgres.loading.confinement import sections, stages
 from dumpty_plugins.postgres.loading.optional_parts import advise_options
 from dumpty_plugins.postgres.loading.rows import load_rows, load_rows_together
+from dumpty_plugins.postgres.schema.tables import archived_path
 from dumpty_plugins.postgres.server.clients import choose_client, job_count
 from dumpty_plugins.postgres.server.connection import version
 from dumpty_plugins.postgres.server.programs import connected_program, find_programs, program_output, remote_output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
-    from dumpty import Dump, Options, Remote
+    from dumpty import Dump, DumpPart, Options, Remote
+    from dumpty_plugins.postgres.dumping.script_reader import Statement
     from dumpty_plugins.postgres.loading.confinement import Confinement
     from dumpty_plugins.postgres.loading.optional_parts import Parts
     from dumpty_plugins.postgres.server.clients import Client
@@ -98,6 +101,39 @@ class ArchiveLoader:
                 load_rows(self._address, target, part)
 
         self._load_scripts(self._client(version(target)[0]), load_script, load_parts)
+
+    def definitions(self, server: int) -> tuple[list[Statement], list[Statement]]:
+        """Return the statements that stand before the rows and behind them, without those of large objects.
+
+        Raises:
+            CommandError, IntegrityError: as ``load_into``.
+        """
+        large = {e.dump_id for e in self.contents.entries if e.kind.startswith("BLOB")}
+        before, _, rest = sections(self.contents)
+        found: tuple[list[Statement], list[Statement]] = ([], [])
+        for name, dump_ids, statements in zip(("before", "rest"), (before, rest), found, strict=True):
+            wanted = self._use_list(name, [i for i in dump_ids if i not in large])
+            self._through_script(self._client(server), lambda read, s=statements: s.extend(Script(read)), wanted)  # type: ignore[misc]
+        return found
+
+    def load_data(self, server: int, paths: Collection[str], load_script: LoadScript) -> None:
+        """Have ``load_script`` load the rows in the archive of the tables that have these paths, and all sequences.
+
+        Raises:
+            CommandError, IntegrityError: as ``load_into``.
+        """
+        entries, encoding = self.contents.entries, self.contents.encoding
+        wanted = [
+            e.dump_id
+            for e in entries
+            if e.kind == "SEQUENCE SET"
+            or (e.kind == "TABLE DATA" and archived_path(e.namespace, e.tag, encoding) in paths)
+        ]
+        self._through_script(self._client(server), load_script, self._use_list("data", wanted))
+
+    def parts_of(self, paths: Collection[str]) -> list[DumpPart]:
+        """Return the parts beside the archive that hold rows of the tables that have these paths."""
+        return [part for part in self._rows if any(table.path in paths for table in part.tables)]
 
     def _client(self, server: int) -> Client:
         client_version = self.contents.versions["pg_dump"].split(".")[0]

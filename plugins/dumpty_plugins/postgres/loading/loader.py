@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _TRANSACTION = "SELECT pg_catalog.txid_current()"
 
-_SKIPPABLE = {b"transaction_timeout", b"idle_in_transaction_session_timeout", b"default_table_access_method"}
+SKIPPABLE = {b"transaction_timeout", b"idle_in_transaction_session_timeout", b"default_table_access_method"}
 """Settings that a newer pg_dump puts at the head of a dump, and that an older server does not have."""
 
 
@@ -88,7 +88,7 @@ class _Bounds:
         keywords = statement.keywords
         if statement.text == b";" or not self.parts.include(statement.text):
             return True
-        if keywords[:1] == (b"set",) and keywords[1:2] and keywords[1] in _SKIPPABLE - settings:
+        if keywords[:1] == (b"set",) and keywords[1:2] and keywords[1] in SKIPPABLE - settings:
             return True
         # pg_dump wraps large objects into transactions of their own, whose COMMIT would end ours.
         if self.single_transaction and keywords in ((b"begin",), (b"commit",)):

@@ -33,7 +33,7 @@ _FLAGS = {
 _COMMAND = re.compile(r"Command was: (.*?;)\s*$", re.MULTILINE | re.DOTALL)
 
 OPTIONS = tuple(
-    Option(name=name, default=True, help=text, verbs=("restore",))
+    Option(name=name, default=True, help=text, verbs=("restore", "restore_tables"))
     for name, text in (
         ("owner", "give every object its owner; off: whoever restores owns all"),
         ("privileges", "grant and revoke what the dump says, default privileges included"),

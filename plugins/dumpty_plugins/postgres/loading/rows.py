@@ -16,7 +16,7 @@ from dumpty_plugins.postgres.server.errors import translated_error
 from dumpty_plugins.postgres.server.waiting import Canceller, for_worker, run_watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dumpty_plugins.postgres.loading.confinement import Confinement
     from dumpty_plugins.postgres.server.connection import Address
 
-__all__ = ["load_rows", "load_rows_together"]
+__all__ = ["load_rows", "load_rows_together", "run_statement"]
 
 
 def load_rows_together(
@@ -70,8 +70,11 @@ def load_rows(
     *,
     confinement: Confinement | None = None,
     stopped: threading.Event | None = None,
+    renamed: Callable[[Statement], Statement] = lambda statement: statement,
 ) -> None:
     """Load one part in the transaction that ``connection`` is in; ``stopped`` ends it.
+
+    ``renamed`` returns a COPY into the table that the rows are to go into.
 
     Raises:
         IntegrityError, NotProvable, SourceError: as ``load_rows_together``.
@@ -86,19 +89,25 @@ def load_rows(
 
         loaded = 0
         for statement, _, data in rows_statements(read, table.path):
-            loaded += _execute(address, connection, statement, data, confinement)
+            told = statement if data is None else renamed(statement)
+            loaded += run_statement(address, connection, told, data, confinement=confinement)
     if table.rows is not None and loaded != table.rows:
         raise IntegrityError(f"the part of {table} holds {loaded} rows, and {table.rows} were written into it")
 
 
-def _execute(
+def run_statement(
     address: Address,
     connection: Connection,
     statement: Statement,
-    data: Iterator[bytes] | None,
-    confinement: Confinement | None,
+    data: Iterator[bytes] | None = None,
+    *,
+    confinement: Confinement | None = None,
 ) -> int:
-    """Run one statement, and return how many rows it loaded."""
+    """Run one statement of a dump, with the ``data`` of its COPY, and return how many rows it loaded.
+
+    Raises:
+        NotProvable, SourceError: as ``load_rows_together``; whatever reading the data raises.
+    """
     copy_data = None if data is None else CopyData(data, connection)
     with closing(connection.cursor()) as cursor:
         try:
@@ -113,5 +122,6 @@ def _execute(
             if confinement is not None:
                 confinement.may_omit(statement, error)  # rows may not be: it says so
             table = statement.copy_table.decode("utf-8", "replace")
-            raise translated_error(address, f"loading rows{f' of {table}' if table else ''} into", error) from error
+            what = f"rows{f' of {table}' if table else ''}" if data is not None or not table else "a table"
+            raise translated_error(address, f"loading {what} into", error) from error
         return cursor.rowcount

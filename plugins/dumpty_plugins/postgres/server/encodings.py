@@ -36,6 +36,21 @@ def decode_text(text: bytes, encoding: str) -> str:
     return text.decode(_CODECS.get(encoding, "utf-8"), "backslashreplace")
 
 
+def decode_name(text: bytes, encoding: str) -> str:
+    """Return what an identifier of pg_dump's, in one of PostgreSQL's encodings, names; other bytes stay, surrogates."""
+    name = text.decode(_CODECS.get(encoding, "utf-8"), "surrogateescape")
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
+
+
+def encode_name(text: str, encoding: str) -> bytes:
+    """Return a name in one of PostgreSQL's encodings.
+
+    Raises:
+        UnicodeError: it cannot be said in that.
+    """
+    return text.encode(_CODECS.get(encoding, "utf-8"), "surrogateescape")
+
+
 def display_name(name: str) -> str:
     """Return a name as it is shown and recorded: without surrogates."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

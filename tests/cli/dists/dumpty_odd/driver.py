@@ -29,7 +29,7 @@ def describe():
                 name="color", default="red", choices=("red", "blue"), help="of the ink", verbs=("backup", "inspect")
             ),
             Option(name="bold", default=True, help="whether it is bold"),
-            Option(name="tables", default=[], help="which tables"),
+            Option(name="shelves", default=[], help="which shelves"),
         ),
     )
 
