@@ -40,7 +40,8 @@ ITERDUMP = (
 class Job:
     """One thing to measure.
 
-    ``shell`` is its pipeline, where it is not dumpty's; ``made_by`` the backup job whose output a restore takes.
+    ``shell`` is its pipeline, where it is not dumpty's; ``made_by`` the backup job whose output a restore takes, of
+    which ``table`` is all that it restores, unless it is "".
     """
 
     name: str
@@ -50,6 +51,7 @@ class Job:
     options: tuple[str, ...] = ()
     made_by: str = ""
     prepared: bool = False
+    table: str = ""
 
 
 def _dumpty(engine: str, name: str, *options: str) -> list[Job]:
@@ -57,6 +59,7 @@ def _dumpty(engine: str, name: str, *options: str) -> list[Job]:
     jobs = [
         Job(name, engine, "backup", options=options),
         Job(name, engine, "restore", made_by=name),
+        Job(f"{name}, one table of 1 %", engine, "restore", made_by=name, table="returned"),
         Job(name, engine, "verify", made_by=name),
         Job(f"{name}, structure", engine, "verify", made_by=name, options=("--level", "structure")),
     ]
@@ -94,6 +97,12 @@ JOBS: list[Job] = [
         "sqlite3 {source} '.backup {out}.db' && pigz -c {out}.db > {out} && rm {out}.db",
     ),
     *_peer(
+        "sqlite",
+        "sqlite3 .backup + zstd -1 -T0",
+        "sqlite3 {source} '.backup {out}.db' && zstd -q -1 -T0 -o {out} {out}.db && rm {out}.db",
+        "zstd -qdc {backup} > {target}",
+    ),
+    *_peer(
         "sqlite", "sqlite3 .dump | gzip", "sqlite3 {source} .dump | gzip > {out}", "zcat {backup} | sqlite3 {target}"
     ),
     *_peer("sqlite", "python iterdump + gzip", f'{sys.executable} -c "$ITERDUMP" {{source}} {{out}}'),
@@ -127,6 +136,7 @@ JOBS: list[Job] = [
         prepared=True,
     ),
     *_peer("postgres", "pg_dump -Fd -j2 -Z1", f"pg_dump {PG} -Fd -j2 -Z1 -f {{out}} {{source}}"),
+    *_peer("postgres", "pg_dump -Fd -j2 -Z0", f"pg_dump {PG} -Fd -j2 -Z0 -f {{out}} {{source}}"),
     *_peer(
         "postgres",
         "pg_dump -Fd -j2",
@@ -141,6 +151,13 @@ JOBS: list[Job] = [
         "mariadb-dump | gzip",
         f"mariadb-dump {MY} --single-transaction {{source}} | gzip > {{out}}",
         f"zcat {{backup}} | mariadb {MY} {{target}}",
+        prepared=True,
+    ),
+    *_peer(
+        "mysql",
+        "mariadb-dump | zstd -1 -T0",
+        f"mariadb-dump {MY} --single-transaction {{source}} | zstd -q -1 -T0 > {{out}}",
+        f"zstd -qdc {{backup}} | mariadb {MY} {{target}}",
         prepared=True,
     ),
     *_peer(

@@ -15,10 +15,11 @@ from pathlib import Path
 
 @dataclass
 class Figures:
-    """What repeated runs of one job gave."""
+    """What repeated runs of one job gave; ``server`` has the database server's processor time, where there is one."""
 
     seconds: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
+    server: list[float] = field(default_factory=list)
     peak_bytes: int = 0
     stored_bytes: int = 0
 
@@ -32,12 +33,13 @@ class Figures:
         """Half the distance between the slowest and the fastest run, relative to the median."""
         return (max(self.seconds) - min(self.seconds)) / 2 / self.median
 
-    def report(self) -> dict[str, float | int]:
+    def report(self) -> dict[str, float | int | None]:
         """Return plain values for JSON."""
         return {
             "seconds": round(self.median, 3),
             "spread": round(self.spread, 3),
             "processor_seconds": round(statistics.median(self.processor), 3),
+            "server_seconds": round(statistics.median(self.server), 3) if self.server else None,
             "peak_bytes": self.peak_bytes,
             "stored_bytes": self.stored_bytes,
             "runs": len(self.seconds),
@@ -49,6 +51,19 @@ def size_of(path: Path) -> int:
     if path.is_dir():
         return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     return path.stat().st_size if path.exists() else 0
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time of a process and of all below it, those that have ended and were waited for, too."""
+    seconds = 0.0
+    for process in _tree(pid):
+        try:
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended: its parent counts it
+        # utime and stime; of the children that were waited for, cutime and cstime (proc(5))
+        seconds += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return seconds
 
 
 def measured(argv: Sequence[str], figures: Figures, *, cwd: Path, env: dict[str, str] | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -43,6 +44,14 @@ def _sizes(larger: str, smaller: str) -> Callable[[Results], float]:
     return lambda results: results["backup", larger].stored_bytes / results["backup", smaller].stored_bytes
 
 
+def _server(larger: str, smaller: str) -> Callable[[Results], float]:
+    def ratio(results: Results) -> float:
+        (above, below) = (statistics.median(results["backup", name].server or [0.0]) for name in (larger, smaller))
+        return above / max(below, 0.01)
+
+    return ratio
+
+
 def _faster(verb: str, slower: str, faster: str, bound: float) -> Target:
     return Target(f"{verb}: `{slower}` over {faster}", bound, True, _times(verb, slower, faster))
 
@@ -79,6 +88,15 @@ TARGETS = (
     _within("backup", "pg_dump | zstd -1 -T0", "dumpty postgres parallel zstd", 0.95),
     _within("backup", "pg_dump -Fd -j2 -Z1", "dumpty postgres parallel zstd", 0.6),
     _within("restore", "dumpty postgres native zstd", "dumpty postgres parallel zstd", 1),
+    _within("restore", "dumpty postgres parallel zstd", "dumpty postgres parallel zstd, one table of 1 %", 0.05),
+    _within("backup", "sqlite3 .backup + zstd -1 -T0", "dumpty sqlite native zstd", 1),
+    _within("backup", "mariadb-dump | zstd -1 -T0", "dumpty mysql sql zstd", 0.95),
+    Target(
+        "backup: server's processor time, dumpty mysql sql zstd over `mariadb-dump | zstd -1 -T0`",
+        2,
+        False,
+        _server("dumpty mysql sql zstd", "mariadb-dump | zstd -1 -T0"),
+    ),
     _faster("backup", "mariadb-dump | gzip", "dumpty mysql sql gzip", 3.5),
     _faster("backup", "mydumper -t2 -c", "dumpty mysql sql gzip", 1.8),
     Target(

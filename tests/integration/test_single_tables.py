@@ -67,7 +67,9 @@ def test_the_command_lists_tables_with_their_stored_size_and_restores_one(dumpty
     assert result.status == 0
     assert f"1 table of backup {backup['id']}" in result.out
     assert "public.people as people_before: 400 rows" in result.out
-    refused = dumpty("restore", "latest", "--table", "people,people=people_before", "--to", url, "-d", tmp_path, "--json")
+    refused = dumpty(
+        "restore", "latest", "--table", "people,people=people_before", "--to", url, "-d", tmp_path, "--json"
+    )
     assert refused.status == 2
     assert "the table public.people is named twice" in json.loads(refused.out)["error"]
     replaced = dumpty(
