@@ -420,3 +420,73 @@ def test_an_interrupted_restore_leaves_nothing(dbs, name, made):
     result = restore(name, "orders=again", cancel=cancellation, progress=cancel)
     assert isinstance(result.exception, Cancelled)
     assert dumped(dbs, name) == before
+
+
+NASTY = [
+    "a.b",
+    'a"b',
+    "a'b",
+    "A b",
+    "select",
+    "ünïcödé",
+    "a--b",
+    "a;b",
+    "x ON y.z",
+    "$$",
+    "a\nb",
+    '"',
+    ".",
+    "\\",
+    "e'\\''",
+]
+
+
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
+def test_no_name_and_no_text_of_a_table_is_misread(dbs, made, form):
+    """Each table is called, commented on and filled with what looks like something else to a careless reader."""
+
+    def quoted(name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    def text(value: str) -> str:
+        return " E'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+    script = ["SET client_encoding = UTF8;"]
+    for number, name in enumerate(NASTY):
+        table = f"{quoted(name)}.{quoted(NASTY[-1 - number])}"
+        column, label = quoted(name + "!"), text(f"{name} nextval('{table}'::regclass) {table} ON {table}")
+        script += [
+            f"CREATE SCHEMA {quoted(name)};",
+            f"CREATE TABLE {table} (id serial PRIMARY KEY, {column} text DEFAULT {label} CHECK ({column} <> {text(table)}));",
+            f"CREATE INDEX {quoted('i' + name)} ON {table} ({column}) WHERE {column} <> {text(name)};",
+            f"COMMENT ON COLUMN {table}.{column} IS {label};",
+            f"GRANT SELECT ({column}) ON {table} TO PUBLIC;",
+            f"INSERT INTO {table} DEFAULT VALUES; INSERT INTO {table} ({column}) VALUES ({text(name * 3)});",
+        ]
+    database = dbs.new("\n".join(script))
+    restore = made(form, database, fingerprint=True)
+    renamed = {
+        o.path: o.path[:-1] + '_again"' if o.path.endswith('"') else f"{o.path}_again"
+        for o in restore.backup.evidence.objects
+    }
+    before, facts = dumped(dbs, database), described(dbs, database)
+    restore.manager.restore(restore.backup.id, dbs.server.url(database), tables=renamed).raise_for_error()
+    again = {name: what for name, what in described(dbs, database).items() if name.endswith("_again")}
+    assert {name.removesuffix("_again"): what for name, what in again.items()} == facts
+    sql = "SELECT 'DROP TABLE ' || oid::regclass FROM pg_class WHERE relkind = 'r' AND relname ~ '_again$'"
+    for (drop,) in dbs.server.execute(sql, database=database):
+        dbs.server.execute(drop, database=database)
+    assert dumped(dbs, database) == before
+
+
+def described(dbs, database: str) -> dict[str, tuple]:
+    """Return what the catalogs say of each table, but for names that follow the table's."""
+    sql = """
+        SELECT n.nspname || '/' || c.relname, a.attname, col_description(c.oid, a.attnum), a.attacl::text, (
+                   SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = c.oid AND adnum = a.attnum
+               ),
+               (SELECT string_agg(pg_get_constraintdef(k.oid), ';' ORDER BY 1) FROM pg_constraint k WHERE k.conrelid = c.oid),
+               (SELECT count(*) FROM pg_index i WHERE i.indrelid = c.oid)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.relkind = 'r' AND c.oid >= 16384 AND a.attnum > 1 ORDER BY 1"""
+    return {name: tuple(rest) for name, *rest in dbs.server.execute(sql, database=database)}
