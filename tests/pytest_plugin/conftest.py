@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.modules import modules_of
 
 from dumpty import BackupManager
 
@@ -100,12 +101,8 @@ class Project:
     def run(self, *arguments: str) -> Result:
         """Run the tests in this process."""
         output = io.StringIO()
-        before = set(sys.modules)
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        with modules_of(self.path), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             status = pytest.main(["-p", "no:cacheprovider", "--capture=sys", *arguments])
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", None)).startswith(str(self.path)):
-                del sys.modules[name]
         return Result(status, output.getvalue())
 
     def run_apart(self, *arguments: str) -> Result:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from support.modules import modules_of
 
 from dumpty.testing.checked import SOURCE, TARGET, suite_for
 from dumpty.testing.databases import url_below
@@ -116,7 +117,8 @@ def test_the_record_of_a_run_tells_of_every_rule_how_it_ended_and_why(tmp_path, 
     )
     verdict = tmp_path / "verdict.json"
     argv = ["-q", "-p", "no:cacheprovider", "-p", "dumpty.testing.record", "-c", os.devnull, "--rootdir", str(tmp_path)]
-    assert pytest.main([*argv, f"--dumpty-verdict={verdict}", str(tmp_path / "test_it.py")]) == 1
+    with modules_of(tmp_path):
+        assert pytest.main([*argv, f"--dumpty-verdict={verdict}", str(tmp_path / "test_it.py")]) == 1
     message = [(e["suite"], e["test"], e["rule"], e["outcome"], e["reason"]) for e in json.loads(verdict.read_text())]
     assert message == [
         ("TestIt", "test_a", "It holds.", "passed", ""),
