@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from faults.ledger import FACTOR, LEDGER
-from faults.servers import MariaDB, Postgres, Proxy, idle, version_of
+from faults.servers import ROWS, MariaDB, Postgres, Proxy, idle, version_of
 from faults.stalls import PATIENCE
 from faults.vault import unfinished_files
 
@@ -128,6 +128,37 @@ def test_restores_into_servers_killed_at_random_moments(zygote, server, top, dic
         assert version_of(server, "target") == 2, event
     assert 1000 in versions_found
     # What a killed restore was loading stays on the server, under a name that says whose it is.
+    assert all(name.startswith("target__dumpty_") for name in server.databases() - databases_before)
+
+
+@pytest.mark.parametrize(("server", "form"), FORMATS, indirect=["server"])
+def test_restores_of_a_table_killed_at_random_moments(zygote, server, top, dice, form):
+    options = {"part_size": PART_BYTES} if form == "parallel" else {}
+    result = BackupManager(str(top)).create_backup(server.url("faulty"), format=form, **options)
+    assert result.success, result.error
+    only_t = ("--table", "t", "--overwrite", "--other", "--to", server.url("target"))
+    argv = ("restore", result.backup.id, "--dir", top, *only_t)
+    seconds = zygote.run(*argv).seconds
+    databases_before = server.databases()
+    rows_found = set()
+    for turn in range(KILLS * FACTOR):
+        server.execute("UPDATE t SET version = 1000", "target")
+        event = f"round {turn}: kill -9 of a restore of a table into {server.name}, {form}"
+        outcome = zygote.run(*argv, signal=signal.SIGKILL, delay=dice.uniform(0.1, 0.95) * seconds)
+        LEDGER.rounds += 1
+        LEDGER.fault("kills of restores")
+        assert idle(server, "target"), event
+        sql = "SELECT version, count(*) FROM {} GROUP BY version"
+        assert [tuple(row) for row in server.execute(sql.format("u"), "target")] == [(1000, 1)], event
+        [(version, count)] = server.execute(sql.format("t"), "target")
+        assert (version, count) in {(1000, ROWS), (2, ROWS)}, event
+        if outcome.status == 0 and version != 2:
+            LEDGER.record_false_success(event)
+        rows_found.add(version)
+        repeated = zygote.run(*argv)
+        assert repeated.status == 0, (event, repeated.err)
+        assert [tuple(row) for row in server.execute(sql.format("t"), "target")] == [(2, ROWS)], event
+    assert 1000 in rows_found
     assert all(name.startswith("target__dumpty_") for name in server.databases() - databases_before)
 
 
