@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from dumpty.errors import TransportError as TransportError
     from dumpty.errors import UnknownBackup as UnknownBackup
     from dumpty.operations.copying import CopyOutcome as CopyOutcome
+    from dumpty.operations.differences import Diff as Diff
     from dumpty.operations.key_check import KeyCheck as KeyCheck
     from dumpty.operations.proving import Verification as Verification
     from dumpty.operations.result import Listing as Listing
@@ -221,6 +222,7 @@ _EXPORTS = {
     "dumpty.repository.retention": ("Decision", "Rules", "Subject"),
     "dumpty.operations.result": ("Listing", "Pruning"),
     "dumpty.operations.copying": ("CopyOutcome",),
+    "dumpty.operations.differences": ("Diff",),
     "dumpty.operations.key_check": ("KeyCheck",),
     "dumpty.operations.proving": ("Verification",),
     "dumpty.operations.scratches": ("Trial",),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dumpty.errors import UnknownBackup
 from dumpty.operations.databases import DatabaseFinder
+from dumpty.operations.differences import Differences
 from dumpty.operations.finding import find
 from dumpty.operations.marks import Marks
 from dumpty.operations.observation import Opening
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
 
-class BackupManager(Proofs, Marks, Runs, DatabaseFinder):
+class BackupManager(Proofs, Differences, Marks, Runs, DatabaseFinder):
     """Backs databases up into one directory and restores them.
 
     Args:

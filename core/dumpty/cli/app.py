@@ -40,7 +40,8 @@ Exit status:
   4    verification failed: a backup is not what it should be
   10   there is no such backup directory
   11   locked: somebody else is using it
-  12   done, but somebody should look: a backup is overdue or suspicious, a copy is missing, a guarantee does not hold
+  12   done, but somebody should look: a backup is overdue or suspicious, a copy is missing, a guarantee does not hold,
+       two backups differ
   130  interrupted (129: ended by SIGHUP, 143: by SIGTERM); a second signal ends it at once
 
 `dumpty help` lists the pages of the manual. DUMPTY_DEBUG=1 in the environment adds the traceback to an
@@ -54,6 +55,7 @@ VERBS = {
     "show": "show:show",
     "verify": "verify:verify",
     "drill": "drill:drill",
+    "diff": "diff:diff",
     "try": "try_:try_",
     "remove": "remove:remove",
     "pin": "pin:pin",

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import field
 
 from dumpty.replies.coverage import CoverageReply
+from dumpty.replies.differences import DiffReply
 from dumpty.replies.reply import Failure, ProgramStatus, Reply
 from dumpty.replies.runs import (  # noqa: TC001 - as the other values
     JobHealth,
@@ -313,6 +314,7 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "show": (ShowReply,),
     "verify": (ProofsReply,),
     "drill": (ProofsReply, CoverageReply),
+    "diff": (DiffReply,),
     "try": (TryReply,),
     "pin": (PinReply,),
     "unpin": (PinReply,),

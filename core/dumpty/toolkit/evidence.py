@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from dumpty.errors import IntegrityError
 from dumpty.redaction import masks
@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
     from dumpty.types import Evidence, ObjectEvidence
 
-__all__ = ["Comparison", "Difference", "compare_evidence", "require_same_evidence", "summarize_differences"]
+__all__ = [
+    "Comparison",
+    "Difference",
+    "compare_evidence",
+    "require_same_evidence",
+    "summarize_differences",
+]
 
 _MAX_SHOWN = 3
 
@@ -27,7 +33,7 @@ class Difference:
     ``expected`` and ``found`` are the rows, where they are known.
     """
 
-    kind: Literal["missing", "rows", "content", "added", "uncounted"]
+    kind: str
     path: str
     expected: int | None = None
     found: int | None = None
@@ -137,7 +143,7 @@ def _differences(before: Mapping[str, ObjectEvidence], after: Mapping[str, Objec
         new = after.get(path)
         if new is None or old.rows == new.rows or old.rows is None:
             continue
-        kind: Literal["rows", "uncounted"] = "uncounted" if new.rows is None else "rows"
+        kind: str = "uncounted" if new.rows is None else "rows"
         yield Difference(kind=kind, path=path, expected=old.rows, found=new.rows)
     for path, new in after.items():
         if path not in before:
