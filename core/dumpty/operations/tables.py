@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["evidence_of", "read_tables", "select_tables", "stored_of_tables"]
 
 _SHOWN = 5
+_PATH = re.compile(r'"(?:[^"]|"")*"|[^".]+')
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 def read_tables(tables: Iterable[str] | Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -64,8 +67,10 @@ def select_tables(evidence: Evidence, asked: Iterable[tuple[str, str]], backup: 
         if path in named:
             raise OptionError(f"the table {path} is named twice")
         named[path] = new or path
-    with_them = (partition for path in named for partition in partitions.get(path, ()))
-    selected = {**{partition: partition for partition in with_them}, **named}
+    with_them = {
+        partition: _after(partition, path, new) for path, new in named.items() for partition in partitions.get(path, ())
+    }
+    selected = {**with_them, **named}
     names = list(selected.values())
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise OptionError(f"two tables are to be called {repeated}: give each a name of its own")
@@ -98,8 +103,27 @@ def _matches(name: str, known: list[str]) -> list[str]:
     """Return the paths that a name may mean, which need not have the quotes that a path has."""
     if name in known:
         return [name]
-    spellings = [(path, {path, path.replace('"', "")}) for path in known]
-    return [path for path, texts in spellings if any(t == name or t.endswith(f".{name}") for t in texts)]
+    wanted = _parts(name)
+    return [path for path in known if (parts := _parts(path))[-1:] == [name] or wanted in (parts, parts[-1:])]
+
+
+def _parts(path: str) -> list[str]:
+    """Return the names in a path, unquoted; of what is none, all as one."""
+    found = _PATH.findall(path)
+    if ".".join(found) != path:
+        return [path]
+    return [text[1:-1].replace('""', '"') if text.startswith('"') else text for text in found]
+
+
+def _after(partition: str, table: str, new: str) -> str:
+    """Return what a partition is called whose table is called otherwise: ``m_2025`` of ``m`` after that."""
+    if new == table:
+        return partition
+    (*schemas, own), (*table_schemas, old) = _parts(partition), _parts(table)
+    *new_schemas, name = _parts(new)
+    name += own.removeprefix(old) if own.startswith(old) else f"_{own}"
+    where = (new_schemas or table_schemas) if schemas == table_schemas else schemas
+    return ".".join(text if _PLAIN.fullmatch(text) else '"' + text.replace('"', '""') + '"' for text in (*where, name))
 
 
 def evidence_of(evidence: Evidence, tables: Mapping[str, str]) -> Evidence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -111,7 +112,7 @@ def _tables(table: list[str] | None, backup: Backup, *, quiet: bool) -> list[str
         return None
     if len(backup.files) == 1 and not quiet:
         say(f"backup {backup.id} is one file: all of it is read")
-    return [name for names in table for name in names.split(",")]
+    return [name for names in table for name in re.findall(r'(?:"(?:[^"]|"")*"|[^,"])+', names) or [""]]
 
 
 def _is_confirmed(result: BackupResult, question: str) -> bool:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from dumpty import CommandError, IntegrityError, OptionError
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.archive import Contents, TarCheck, check_directory, read_contents
-from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.dumping.stored import archive_of, parts_of_rows
 from dumpty_plugins.postgres.loading.confinement import sections, stages
 from dumpty_plugins.postgres.loading.optional_parts import advise_options
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
     from dumpty import Dump, DumpPart, Options, Remote
-    from dumpty_plugins.postgres.dumping.script_reader import Statement
     from dumpty_plugins.postgres.loading.confinement import Confinement
     from dumpty_plugins.postgres.loading.optional_parts import Parts
     from dumpty_plugins.postgres.server.clients import Client
@@ -102,33 +100,28 @@ class ArchiveLoader:
 
         self._load_scripts(self._client(version(target)[0]), load_script, load_parts)
 
-    def definitions(self, server: int) -> tuple[list[Statement], list[Statement]]:
-        """Return the statements that stand before the rows and behind them, without those of large objects.
+    def load_definitions(self, server: int, load_script: LoadScript) -> None:
+        """Have ``load_script`` load all but rows and large objects: definitions, and what sequences have handed out.
 
         Raises:
             CommandError, IntegrityError: as ``load_into``.
         """
-        large = {e.dump_id for e in self.contents.entries if e.kind.startswith("BLOB")}
-        before, _, rest = sections(self.contents)
-        found: tuple[list[Statement], list[Statement]] = ([], [])
-        for name, dump_ids, statements in zip(("before", "rest"), (before, rest), found, strict=True):
-            wanted = self._use_list(name, [i for i in dump_ids if i not in large])
-            self._through_script(self._client(server), lambda read, s=statements: s.extend(Script(read)), wanted)  # type: ignore[misc]
-        return found
+        kinds = {e.dump_id: e.kind for e in self.contents.entries}
+        before, data, rest = sections(self.contents)
+        wanted = [i for i in before if not kinds[i].startswith("BLOB")]
+        wanted += [i for i in data if kinds[i] == "SEQUENCE SET"]
+        wanted += [i for i in rest if not kinds[i].startswith(("BLOB", "MATERIALIZED VIEW DATA"))]
+        self._through_script(self._client(server), load_script, self._use_list("definitions", wanted))
 
     def load_data(self, server: int, paths: Collection[str], load_script: LoadScript) -> None:
-        """Have ``load_script`` load the rows in the archive of the tables that have these paths, and all sequences.
+        """Have ``load_script`` load the rows in the archive of the tables that have these paths.
 
         Raises:
             CommandError, IntegrityError: as ``load_into``.
         """
         entries, encoding = self.contents.entries, self.contents.encoding
-        wanted = [
-            e.dump_id
-            for e in entries
-            if e.kind == "SEQUENCE SET"
-            or (e.kind == "TABLE DATA" and archived_path(e.namespace, e.tag, encoding) in paths)
-        ]
+        tables = ((e, archived_path(e.namespace, e.tag, encoding)) for e in entries if e.kind == "TABLE DATA")
+        wanted = [e.dump_id for e, path in tables if path in paths]
         self._through_script(self._client(server), load_script, self._use_list("data", wanted))
 
     def parts_of(self, paths: Collection[str]) -> list[DumpPart]:

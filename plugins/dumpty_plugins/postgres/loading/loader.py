@@ -119,12 +119,13 @@ def _execute(address: Address, connection: Connection, script: Script, bounds: _
                 if copy_data is not None and copy_data.error is not None:
                     raise copy_data.error from None  # psycopg2 hides what came out of read() behind one of its own
                 if confinement is None or not confinement.may_omit(statement, error):
-                    raise _failure(address, statement, error) from error
+                    raise statement_failure(address, statement, error) from error
     if single_transaction and rows(connection, _TRANSACTION)[0][0] != transaction:
         raise SourceError("the dump ended the transaction it was loaded in: it is not one of pg_dump's")
 
 
-def _failure(address: Address, statement: Statement, error: Exception) -> DumptyError:
+def statement_failure(address: Address, statement: Statement, error: Exception) -> DumptyError:
+    """Return dumpty's error for one of a statement of a dump."""
     # A foreign server's or a subscription's password stands in quotes.
     text_without_secrets = statement.text[:70].split(b"'")[0] if _SECRET_STATEMENTS.match(statement.text) else b""
     excerpt = re.sub(r"\s+", " ", (text_without_secrets or statement.text[:70]).decode("utf-8", "replace")).strip()

@@ -70,7 +70,7 @@ def load_rows(
     *,
     confinement: Confinement | None = None,
     stopped: threading.Event | None = None,
-    renamed: Callable[[Statement], Statement] = lambda statement: statement,
+    renamed: Callable[[Statement], Statement | None] = lambda statement: statement,
 ) -> None:
     """Load one part in the transaction that ``connection`` is in; ``stopped`` ends it.
 
@@ -90,6 +90,8 @@ def load_rows(
         loaded = 0
         for statement, _, data in rows_statements(read, table.path):
             told = statement if data is None else renamed(statement)
+            if told is None:
+                raise IntegrityError(f"the part of {table} holds rows of another table")
             loaded += run_statement(address, connection, told, data, confinement=confinement)
     if table.rows is not None and loaded != table.rows:
         raise IntegrityError(f"the part of {table} holds {loaded} rows, and {table.rows} were written into it")
