@@ -7,6 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, SourceError
+from dumpty_plugins.sqlite.dumping.literals import CODECS, NOT_THROUGH_UTF16
 from dumpty_plugins.sqlite.files.connection import connect, create_file, uri_of
 from dumpty_plugins.sqlite.schema.checks import identifier
 from dumpty_plugins.sqlite.tables.catalog import folded
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 ATTACHED = '"dumpty scratch"'
 """By what name the scratch database is attached."""
-
-CODECS = {"UTF-8": "utf-8", "UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
-"""Python's names of SQLite's encodings."""
 
 
 def encoding_of(database: sqlite3.Connection) -> str:
@@ -100,33 +98,32 @@ def recode(
 
 def _recode_rows(scratch: sqlite3.Connection, copy: sqlite3.Connection, selected: Selected, encoding: str) -> None:
     columns = selected.table.dumped_columns
-    # Text comes as text, in hexadecimal digits, so that it is not taken for a blob. It goes as a blob that is cast:
-    # SQLite's own conversion between encodings alters some characters.
+    # Text comes as text, in hexadecimal digits of what is stored, so that it is not taken for a blob.
     cells = ",".join(f"CASE typeof({c}) WHEN 'text' THEN hex(CAST({c} AS BLOB)) ELSE {c} END" for c in columns)
-    values = ",".join(
-        f"CASE WHEN ?{2 * n + 2} THEN CAST(?{2 * n + 1} AS TEXT) ELSE ?{2 * n + 1} END" for n in range(len(columns))
-    )
-    insert = f"INSERT OR ABORT INTO {identifier(selected.old)}({','.join(columns)}) VALUES ({values})"  # noqa: S608
-    codecs = CODECS[encoding_of(scratch)], CODECS[encoding]
+    parameters = ",".join("?" * len(columns))
+    insert = f"INSERT OR ABORT INTO {identifier(selected.old)}({','.join(columns)}) VALUES ({parameters})"  # noqa: S608
+    codec = CODECS[encoding_of(scratch)]
+    altered = () if encoding == "UTF-8" else NOT_THROUGH_UTF16
     text_factory, scratch.text_factory = scratch.text_factory, str
     try:
         rows = scratch.execute(f"SELECT {cells} FROM {identifier(selected.old)} NOT INDEXED")  # noqa: S608
-        copy.executemany(insert, (_recoded(row, codecs) for row in rows))
+        copy.executemany(insert, ([_recoded(cell, codec, altered) for cell in row] for row in rows))
     except UnicodeError as error:
         raise SourceError(
-            f"{selected.path} holds text that is not valid {codecs[0]}, and the target stores text as {codecs[1]}:"
-            " restore the table into a new database"
+            f"{selected.path} holds text that its database stores as {codec}, and that has no equal in {encoding}, as"
+            " the target stores text: restore the table into a new database"
         ) from error
     finally:
         scratch.text_factory = text_factory
 
 
-def _recoded(row: tuple[object, ...], codecs: tuple[str, str]) -> list[object]:
-    cells: list[object] = []
-    for cell in row:
-        is_text = isinstance(cell, str)
-        cells += [bytes.fromhex(cell).decode(codecs[0]).encode(codecs[1]) if isinstance(cell, str) else cell, is_text]
-    return cells
+def _recoded(cell: object, codec: str, altered: Iterable[str]) -> object:
+    if not isinstance(cell, str):
+        return cell
+    text = bytes.fromhex(cell).decode(codec)
+    if any(character in text for character in altered):
+        raise UnicodeError("SQLite's own conversion would alter a character")
+    return text
 
 
 def copy_sequence(database: sqlite3.Connection, scratch: sqlite3.Connection, selected: Selected) -> None:
