@@ -7,7 +7,7 @@ import functools
 import os
 from typing import TYPE_CHECKING
 
-from dumpty import Replacement, run_in_worker
+from dumpty import Replacement, TargetNotEmpty, run_in_worker
 from dumpty_plugins.sqlite.files.connection import (
     busy_seconds,
     connect,
@@ -75,7 +75,10 @@ def _into_new_file(target: Source, dump: Dump, request: Request, options: Option
             database.execute("BEGIN IMMEDIATE")
             evidence = _put(database, scratch, request)
             database.execute("COMMIT")
-        destination.swap(part)
+        try:
+            destination.swap(part)
+        except TargetNotEmpty as error:
+            raise TargetNotEmpty(f"{destination.path} was created while restoring into it; try again") from error
     return evidence
 
 
