@@ -12,7 +12,7 @@ from dumpty import Evidence, IntegrityError, ObjectEvidence, SourceError
 
 USERS = "CREATE TABLE users (name, admin); INSERT INTO users VALUES ('ann', 0); CREATE INDEX by_name ON users (name);"
 SOURCE = (
-    "CREATE TABLE t (a, b); CREATE INDEX i ON t (a); CREATE TABLE users (name, admin);"
+    "CREATE TABLE users (name, admin); CREATE TABLE t (a, b); CREATE INDEX i ON t (a);"
     "CREATE TRIGGER tr AFTER INSERT ON t BEGIN SELECT 1; END; INSERT INTO t VALUES (1, 2);"
 )
 
