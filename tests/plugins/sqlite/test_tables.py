@@ -202,3 +202,17 @@ def test_the_command_restores_a_table_and_says_so(manager, shop, tmp_path, capsy
     assert main(["restore", backup, *arguments]) == 0
     assert "orders as orders_before: 3 rows" in capsys.readouterr().out
     assert cells(shop, "orders_before") == cells(shop, "orders")
+
+
+@pytest.mark.parametrize("gap", [True, False])
+def test_a_table_of_the_most_columns_is_restored_or_refused(manager, tmp_path, gap):
+    path = make(tmp_path / "wide.db", f"CREATE TABLE t ({','.join(f'c{n}' for n in range(2000))})")
+    with open_database(path) as user:
+        user.execute("INSERT INTO t (rowid, c1999) VALUES (1, 'x')")
+        user.execute("INSERT INTO t (rowid, c0) VALUES (?, 'y')", [5 if gap else 2])
+    backup = backed_up(manager, path, "native")
+    if gap:
+        assert "t has the most columns" in refused(manager, backup, tmp_path / "new.db", ["t"], SourceError)
+    else:
+        put_back(manager, backup, tmp_path / "new.db", ["t"])
+        assert cells(tmp_path / "new.db", "t") == cells(path, "t")

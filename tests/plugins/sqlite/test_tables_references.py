@@ -34,7 +34,7 @@ def test_rows_whose_parents_are_gone_by_now_are_refused(manager, shop, form):
     with open_database(shop) as user:
         user.execute("DELETE FROM customers WHERE id = 7")
     text = refused(manager, backup, shop, ["orders=orders_before"], SourceError)
-    assert "1 rows of orders refer by foreign keys to rows that" in text
+    assert "1 row of orders would refer by foreign keys to what" in text
     put_back(manager, backup, shop, ["orders=orders_before", "customers=customers_before"])
     assert 'REFERENCES "customers_before"' in definitions(shop)["orders_before"]
 
@@ -45,7 +45,7 @@ def test_rows_of_others_that_would_lose_their_parents_are_an_error(manager, shop
         user.execute("INSERT INTO customers VALUES (20, 'new')")
         user.execute("INSERT INTO orders (customer, what, paid) VALUES (20, 'x', 1)")
     text = refused(manager, backup, shop, ["customers"], SourceError, overwrite=True)
-    assert "1 rows of orders, which is not restored, would refer to nothing any more" in text
+    assert "1 row of orders, which is not restored, would refer to nothing any more" in text
 
 
 def test_overwriting_a_parent_deletes_no_children(manager, shop, form):
@@ -110,7 +110,7 @@ def test_full_text_tables_and_their_parts_are_not_restored_alone(manager, tmp_pa
         assert "restore all of the backup into a new database" in text
 
 
-def test_an_external_full_text_index_is_kept_by_triggers_that_come_along(manager, tmp_path, form):
+def test_an_external_full_text_index_is_kept_by_triggers_that_come_along(manager, tmp_path, form, caplog):
     script = (
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a); CREATE VIRTUAL TABLE f USING fts5(a, content=t, content_rowid=id);"
         "CREATE TRIGGER ti AFTER INSERT ON t BEGIN INSERT INTO f(rowid, a) VALUES (new.id, new.a); END;"
@@ -120,5 +120,6 @@ def test_an_external_full_text_index_is_kept_by_triggers_that_come_along(manager
     backup = backed_up(manager, path, form)
     put_back(manager, backup, path, ["t"], overwrite=True)
     put_back(manager, backup, path, ["t=u"])
+    assert "the virtual table f mentions a table that was replaced" in caplog.text
     assert rows_of(path, "SELECT rowid FROM f WHERE f MATCH 'word'") == [(1,)]
     assert 'ON "u"' in definitions(path)["ti_u"]

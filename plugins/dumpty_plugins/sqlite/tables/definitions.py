@@ -147,7 +147,7 @@ def _renamed(catalog: Catalog, selection: Sequence[Selected], entries: Sequence[
     olds, news = {folded(s.old) for s in selection}, {folded(s.new) for s in selection}
     captured = {name for name in catalog.kinds if name in news and name not in olds}
     for entry in entries:
-        if entry.kind == "trigger" and (names := captured & _mentioned(entry.sql)):
+        if entry.kind == "trigger" and (names := captured & mentioned(entry.sql)):
             raise SourceError(
                 f"the trigger {entry.name} of {entry.table} mentions {min(names)}, and another table is to have that"
                 f" name: give it another one, or {_LEAVE_OUT}"
@@ -178,7 +178,7 @@ def _rename(model: sqlite3.Connection, old: str, new: str) -> None:
     model.execute(f"ALTER TABLE {identifier(old)} RENAME TO {identifier(new)}")
 
 
-def _mentioned(sql: str) -> set[str]:
+def mentioned(sql: str) -> set[str]:
     """Return every name in a statement, folded, and every text, which may stand for one."""
     tokens = (match[1] for match in _TOKEN.finditer(sql) if match[1])
     return {folded(_unquoted(token)) for token in tokens}

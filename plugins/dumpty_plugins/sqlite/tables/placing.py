@@ -12,7 +12,7 @@ from dumpty_plugins.sqlite.schema import checks
 from dumpty_plugins.sqlite.schema.checks import identifier
 from dumpty_plugins.sqlite.tables.catalog import Catalog, folded, read_catalog
 from dumpty_plugins.sqlite.tables.conflicts import require_free, require_parents
-from dumpty_plugins.sqlite.tables.definitions import Definitions, define, read_definitions
+from dumpty_plugins.sqlite.tables.definitions import Definitions, define, mentioned, read_definitions
 from dumpty_plugins.sqlite.tables.references import Children, rehearse, require_references
 from dumpty_plugins.sqlite.tables.rows import attach, copy_rows, copy_sequence, encoding_of, recode
 from dumpty_plugins.sqlite.tables.selection import select
@@ -76,7 +76,21 @@ def put_tables(database: sqlite3.Connection, scratch: Scratch, request: Request)
     require_references(request.target, database, scratch.database, selection)
     children.require_kept(request.target)
     objects = _count(database, scratch, selection, request)
-    return Evidence(objects=objects, versions=checks.versions(), notes=definitions.notes)
+    notes = (*definitions.notes, *_notes_of_virtual_tables(before, gone))
+    return Evidence(objects=objects, versions=checks.versions(), notes=notes)
+
+
+def _notes_of_virtual_tables(catalog: Catalog, replaced: Collection[str]) -> list[str]:
+    """Name those that may be an index of a table which was replaced: SQLite does not know that they are."""
+    virtual = [e for e in catalog.entries if e.kind == "table" and catalog.kinds.get(folded(e.name)) == "virtual"]
+    notes = []
+    for entry in virtual:
+        if mentioned(entry.sql) & set(replaced):
+            name = identifier(entry.name)
+            rebuild = f"INSERT INTO {name}({name}) VALUES ('rebuild')"  # noqa: S608 - shown, not run
+            text = f"the virtual table {entry.name} mentions a table that was replaced: if it is an index of that"
+            notes.append(f"{text}, rebuild it (FTS5: {rebuild})")
+    return notes
 
 
 def _attach(database: sqlite3.Connection, scratch: Scratch, catalog: Catalog, selection: Sequence[Selected]) -> None:

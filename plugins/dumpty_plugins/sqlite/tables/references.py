@@ -75,7 +75,7 @@ class Children:
             if after is None:
                 text = f"foreign keys of {name}, which is not restored, would refer to columns that are no key"
             elif lost := sum((after - before).values()):
-                text = f"{lost} rows of {name}, which is not restored, would refer to nothing any more"
+                text = f"{_rows(lost)} of {name}, which is not restored, would refer to nothing any more"
             else:
                 continue
             raise SourceError(
@@ -99,13 +99,17 @@ def require_references(
         if after is None:
             text = f"{s.path} refers by a foreign key to columns that are no key in {target}"
         elif lost := sum((after - before).values()):
-            text = f"{lost} rows of {s.path} refer by foreign keys to rows that {target} does not have"
+            text = f"{_rows(lost)} of {s.path} would refer by foreign keys to what {target} does not have"
         else:
             continue
         raise SourceError(
             f"{text}; nothing was restored: restore what they refer to as well, under another name where the target has"
             f" it (--table {s.path}={s.path}_before,OTHER=OTHER_before)"
         )
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" + ("" if count == 1 else "s")
 
 
 def rehearse(

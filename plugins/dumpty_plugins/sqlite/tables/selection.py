@@ -77,11 +77,18 @@ def _select(database: sqlite3.Connection, catalog: Catalog, path: str, new: str)
             f"what defines {path} is not valid Unicode, so it cannot be restored alone: restore all of the backup into"
             " a new database"
         )
+    try:
+        table = table_of(database, entry.name, folded(entry.name) in catalog.without_rowid)
+    except SourceError as error:
+        raise SourceError(
+            f"{path} has the most columns that SQLite allows, so its rows cannot be copied with their numbers: restore"
+            " all of the backup into a new database"
+        ) from error
     parents = database.execute('SELECT DISTINCT "table" FROM pragma_foreign_key_list(?)', (entry.name,)).fetchall()
     return Selected(
         path=path,
         new=entry.name if new == path else new,
-        table=table_of(database, entry.name, folded(entry.name) in catalog.without_rowid),
+        table=table,
         parents=tuple(parent.decode("utf-8", "backslashreplace") for (parent,) in parents),
         numbered=has_autoincrement(entry.sql),
     )
