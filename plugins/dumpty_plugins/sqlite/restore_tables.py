@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sqlite3
 from typing import TYPE_CHECKING
 
-from dumpty import Replacement, TargetNotEmpty, run_in_worker
+from dumpty import DependencyError, Replacement, TargetNotEmpty, run_in_worker
 from dumpty_plugins.sqlite.files.connection import (
     busy_seconds,
     connect,
@@ -18,13 +19,13 @@ from dumpty_plugins.sqlite.files.connection import (
 from dumpty_plugins.sqlite.files.target import Target, target_path
 from dumpty_plugins.sqlite.files.writing import writing
 from dumpty_plugins.sqlite.loading.dump import load
+from dumpty_plugins.sqlite.schema.definitions import NEEDED_SQLITE
 from dumpty_plugins.sqlite.tables.catalog import read_catalog
 from dumpty_plugins.sqlite.tables.conflicts import require_free
 from dumpty_plugins.sqlite.tables.placing import Request, Scratch, put_tables
 from dumpty_plugins.sqlite.tables.selection import new_name
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Mapping
 
     from dumpty import Dump, Evidence, Options, Source
@@ -40,7 +41,10 @@ def restore_tables_of_dump(
         Locked: the target is in use.
         SourceError: they need what the target does not have, or it cannot be written.
         IntegrityError: the dump is not whole.
+        DependencyError: Python's SQLite is too old.
     """
+    if sqlite3.sqlite_version_info < NEEDED_SQLITE:
+        raise DependencyError(f"single tables need SQLite 3.37 or newer, and Python has {sqlite3.sqlite_version}")
     path, busy = target_path(target), busy_seconds(target, options)
     request = Request(
         target=path,

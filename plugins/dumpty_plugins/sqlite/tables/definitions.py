@@ -156,10 +156,9 @@ def _renamed(catalog: Catalog, selection: Sequence[Selected], entries: Sequence[
         model.text_factory = bytes
         model.execute("PRAGMA legacy_alter_table=OFF")
         _make(model, [e for e in entries if e.kind == "table"])
-        if any(e.kind == "trigger" for e in entries):
-            others = [e for e in catalog.entries if folded(e.name) not in olds | captured]
-            # Last the shadow tables, most of which their virtual tables make.
-            _surround(model, sorted(others, key=lambda e: catalog.kinds.get(folded(e.name)) == "shadow"))
+        others = _reached(catalog, [e.sql for e in entries if e.kind == "trigger"], without=olds | captured)
+        # Last the shadow tables, most of which their virtual tables make.
+        _surround(model, sorted(others, key=lambda e: catalog.kinds.get(folded(e.name)) == "shadow"))
         _make(model, [e for e in entries if e.kind != "table"])
         changed = [s for s in selection if s.new != s.old]
         try:
@@ -176,6 +175,17 @@ def _renamed(catalog: Catalog, selection: Sequence[Selected], entries: Sequence[
 
 def _rename(model: sqlite3.Connection, old: str, new: str) -> None:
     model.execute(f"ALTER TABLE {identifier(old)} RENAME TO {identifier(new)}")
+
+
+def _reached(catalog: Catalog, statements: Sequence[str], *, without: set[str]) -> list[Entry]:
+    """Return the tables and views that statements mention, and those that these views mention."""
+    tables = {folded(e.name): e for e in catalog.entries if e.kind in ("table", "view") and e.exact}
+    reached: dict[str, Entry] = {}
+    names = set().union(*map(mentioned, statements))
+    while names := {name for name in names if name in tables and name not in reached and name not in without}:
+        reached |= {name: tables[name] for name in names}
+        names = set().union(*(mentioned(tables[name].sql) for name in names if tables[name].kind == "view"))
+    return [entry for name, entry in tables.items() if name in reached]
 
 
 def mentioned(sql: str) -> set[str]:
@@ -206,10 +216,10 @@ def _make(model: sqlite3.Connection, entries: Iterable[Entry]) -> None:
 def _surround(model: sqlite3.Connection, entries: Sequence[Entry]) -> None:
     """Make the other tables and views, which triggers may mention. Of one that is missing then SQLite says so."""
     for entry in entries:
-        if entry.kind in ("table", "view") and entry.sql.startswith("CREATE ") and entry.exact:
+        if entry.sql.startswith("CREATE "):
             with contextlib.suppress(sqlite3.Error, sqlite3.Warning, IntegrityError):
                 define(model, entry.sql)
-    views = [e.name for e in entries if e.kind == "view" and e.exact]
+    views = [e.name for e in entries if e.kind == "view"]
     while broken := [name for name in views if _is_broken(model, name)]:  # what a view reads may be a view, too
         for name in broken:
             with contextlib.suppress(sqlite3.OperationalError):
