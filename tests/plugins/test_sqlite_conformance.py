@@ -21,7 +21,7 @@ class TestSqlite(DriverSuite):
     source = pytest.fixture(lambda self, tmp_path: sqlite_files.filled(tmp_path / "shop.db", sqlite_files.SHOP))
     target = pytest.fixture(lambda self, tmp_path: f"sqlite:///{tmp_path / 'again.db'}")
     full_target = pytest.fixture(
-        lambda self, tmp_path: sqlite_files.filled(tmp_path / "full.db", "CREATE TABLE old (x)")
+        lambda self, tmp_path: sqlite_files.filled(tmp_path / "full.db", sqlite_files.SHOP + "CREATE TABLE old (x);")
     )
     empty_target = pytest.fixture(lambda self, tmp_path: sqlite_files.filled(tmp_path / "empty.db", ""))
     dying_source = pytest.fixture(lambda self, tmp_path: sqlite_files.dying(tmp_path / "dying.db"))

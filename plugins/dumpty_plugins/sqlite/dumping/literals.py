@@ -20,8 +20,10 @@ _DECIMALS = 10**11
 """From here on a number with four places may have more than 15 digits."""
 _SCALES = (("1", "1024", 1 << 52), ("1024", "1048576", 1 << 42), ("0.0009765625", "1", 1 << 62))
 """From, below, and the power of two that makes every double in between an integer of at most 62 bits."""
-_CODECS = {"UTF-8": "utf-8", "UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
-_NOT_THROUGH_UTF16 = ("\ufeff", "\ufffe", "\uffff")
+CODECS = {"UTF-8": "utf-8", "UTF-16le": "utf-16-le", "UTF-16be": "utf-16-be"}
+"""Python's names of SQLite's encodings."""
+
+NOT_THROUGH_UTF16 = ("\ufeff", "\ufffe", "\uffff")
 """SQLite's own conversion from UTF-8 replaces or drops these."""
 
 
@@ -105,10 +107,10 @@ def exact_text(data: bytes, encoding: str) -> str:
     """Return an SQL expression that is the text stored as ``data`` in a database of ``encoding``."""
     as_bytes = f"CAST(X'{data.hex()}' AS TEXT)"
     try:
-        text = data.decode(_CODECS[encoding])
+        text = data.decode(CODECS[encoding])
     except UnicodeDecodeError:
         return as_bytes
-    if "\0" in text or (encoding != "UTF-8" and any(c in text for c in _NOT_THROUGH_UTF16)):
+    if "\0" in text or (encoding != "UTF-8" and any(c in text for c in NOT_THROUGH_UTF16)):
         return as_bytes
     literal = text.replace("'", "''")
     if "\r\n" not in literal:

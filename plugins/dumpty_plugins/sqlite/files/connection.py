@@ -12,7 +12,17 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
-from dumpty import DumptyError, Locked, MalformedURL, SourceError, database_file, pause, require_file, run_in_worker
+from dumpty import (
+    DumptyError,
+    Locked,
+    MalformedURL,
+    SourceError,
+    database_file,
+    open_regular,
+    pause,
+    require_file,
+    run_in_worker,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,10 +74,9 @@ def connect(path: str, mode: str, busy: float = 0.0) -> sqlite3.Connection:
         SourceError: it, or what lies beside it, is not SQLite's.
     """
     _refuse_planted(path)
-    uri = f"file:{quote(os.fsencode(path))}?mode={mode}"
     # cached_statements: the statements of a dump are large and never come twice.
     database = sqlite3.connect(
-        uri, uri=True, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=0
+        uri_of(path, mode), uri=True, timeout=busy, isolation_level=None, check_same_thread=False, cached_statements=0
     )
     database.text_factory = bytes
     try:
@@ -76,6 +85,23 @@ def connect(path: str, mode: str, busy: float = 0.0) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def uri_of(path: str, mode: str) -> str:
+    """Return the name by which SQLite opens ``path`` in ``mode``."""
+    return f"file:{quote(os.fsencode(path))}?mode={mode}"
+
+
+def create_file(path: str) -> None:
+    """Make an empty file, its owner's alone, where none is.
+
+    Raises:
+        SourceError: it cannot be made.
+    """
+    try:
+        os.close(open_regular(path, os.O_CREAT | os.O_EXCL | os.O_RDWR))
+    except OSError as error:
+        raise SourceError(f"{path} cannot be created: {error.strerror}") from error
 
 
 def _refuse_planted(path: str) -> None:

@@ -39,6 +39,19 @@ _RETRY_SECONDS = 0.05
 _log = logging.getLogger("dumpty")
 
 
+def target_path(source: Source) -> str:
+    """Return the path of a file that is to be written.
+
+    Raises:
+        MalformedURL: the URL names no file.
+        SourceError: it forbids to write.
+    """
+    path = file_path(source)
+    if source.query.get("mode") == "ro":
+        raise SourceError(f"mode=ro in {source.url} forbids restoring into it; leave it out")
+    return path
+
+
 class Target:
     """The file that a restore will replace or create.
 
@@ -54,11 +67,9 @@ class Target:
     """
 
     def __init__(self, source: Source, options: Options, *, overwrite: bool) -> None:
-        self.path = file_path(source)
+        self.path = target_path(source)
         self._busy = busy_seconds(source, options)
         self._overwrite = overwrite
-        if source.query.get("mode") == "ro":
-            raise SourceError(f"mode=ro in {source.url} forbids restoring into it; leave it out")
         # A first look, so that nobody waits for a long load only to be refused; `swap` asks again, under its lock.
         if os.path.exists(self.path) and self._readable():
             with translate_errors(self.path), contextlib.closing(connect(self.path, "rw", self._busy)) as database:

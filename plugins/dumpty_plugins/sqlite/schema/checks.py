@@ -179,6 +179,15 @@ def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool, fingerpr
         return ObjectEvidence(path=name.decode("utf-8", "backslashreplace"))
     if virtual:
         return ObjectEvidence(path=path_of(path))
+    return count_table(database, path, fingerprinted=fingerprinted)
+
+
+def count_table(database: sqlite3.Connection, path: str, *, fingerprinted: bool = False) -> ObjectEvidence:
+    """Return the rows of the table named ``path``, which is not virtual, and on request its fingerprint.
+
+    Raises:
+        IntegrityError: it reads as another number of rows than it counts.
+    """
     rows = query(database, f"SELECT count(*) FROM {identifier(path)}")[0][0]  # noqa: S608 - a quoted identifier
     if not fingerprinted:
         return ObjectEvidence(path=path_of(path), rows=rows)
@@ -190,6 +199,14 @@ def _count(database: sqlite3.Connection, name: bytes, *, virtual: bool, fingerpr
     if digest is not None and rows_read != rows:
         raise IntegrityError(miscount_message(path, rows_read, rows))
     return ObjectEvidence(path=path_of(path), rows=rows, fingerprint=digest)
+
+
+def damage_of_table(database: sqlite3.Connection, name: str) -> str:
+    """Run ``PRAGMA quick_check`` on one table, and return what it finds, as ``Findings.damage``."""
+    if name.lstrip("+-").isdigit():
+        return ""  # would be taken for the number of findings that are asked for
+    lines = _lines(query(database, f"PRAGMA main.quick_check({identifier(name)})"))
+    return "; ".join([line for line in lines if not _ODDITY.match(line)][:_FINDINGS_SHOWN])
 
 
 def path_of(name: str) -> str:

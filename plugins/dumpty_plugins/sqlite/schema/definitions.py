@@ -99,7 +99,7 @@ def read_schema(database: sqlite3.Connection) -> Schema:
             for name in shadow
         ),
     ]
-    if "sqlite_sequence" in internal and not any(_has_autoincrement(catalog.sql["table", name]) for name in plain):
+    if "sqlite_sequence" in internal and not any(has_autoincrement(catalog.sql["table", name]) for name in plain):
         table_statements.append(("sqlite_sequence", f"CREATE TABLE {STUB}(a INTEGER PRIMARY KEY AUTOINCREMENT)"))
         table_statements.append(("sqlite_sequence", f"DROP TABLE {STUB}"))
     if "sqlite_stat1" in internal:
@@ -115,7 +115,7 @@ def read_schema(database: sqlite3.Connection) -> Schema:
         layout=(f"PRAGMA encoding='{encoding}';\n", *_settings(database, "page_size", "auto_vacuum")),
         settings=_settings(database, "user_version", "application_id"),
         table_statements=tuple(_statement(name, sql) for name, sql in table_statements),
-        tables=tuple(_table(database, name, catalog.without_rowid(name)) for name in [*plain, *emptied_tables]),
+        tables=tuple(table_of(database, name, catalog.without_rowid(name)) for name in [*plain, *emptied_tables]),
         emptied_tables=frozenset(emptied_tables),
         index_statements=tuple(_statement(name, sql) for name, sql in index_statements),
         final_statements=("PRAGMA journal_mode=WAL;\n",) if _is_wal(database) else (),
@@ -180,7 +180,7 @@ def _settings(database: sqlite3.Connection, *names: str) -> tuple[str, ...]:
     return tuple(f"PRAGMA {name}={database.execute(f'PRAGMA {name}').fetchone()[0]};\n" for name in names)
 
 
-def _has_autoincrement(sql: str) -> bool:
+def has_autoincrement(sql: str) -> bool:
     """Tell whether the table has AUTOINCREMENT, for which SQLite keeps sqlite_sequence."""
     return _AUTOINCREMENT.search(_QUOTED_OR_COMMENT.sub(" ", sql)) is not None
 
@@ -198,7 +198,12 @@ def _is_wal(database: sqlite3.Connection) -> bool:
     return bool(database.execute("PRAGMA journal_mode").fetchone()[0] == b"wal")
 
 
-def _table(database: sqlite3.Connection, name: str, without_rowid: bool) -> Table:
+def table_of(database: sqlite3.Connection, name: str, without_rowid: bool) -> Table:
+    """Return what can be written of a table's rows.
+
+    Raises:
+        SourceError: they cannot be written with their numbers.
+    """
     rows = database.execute("SELECT name, type, pk, hidden FROM pragma_table_xinfo(?)", (name,)).fetchall()
     names = [column.decode() for column, *_ in rows]
     columns = tuple(column for column, row in zip(names, rows, strict=True) if row[3] == 0)

@@ -1,0 +1,1 @@
+"""Single tables of a dump, put into a database beside what it holds."""
