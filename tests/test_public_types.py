@@ -17,7 +17,7 @@ from support.pages import README, blocks, manual
 
 import dumpty
 
-TYPING = "from collections.abc import Iterable, Sequence\nfrom contextlib import AbstractContextManager\n"
+TYPING = "from collections.abc import Iterable, Mapping, Sequence\nfrom contextlib import AbstractContextManager\n"
 FACADES = ("BackupManager", "DatabaseBackup", "backup_database")
 
 

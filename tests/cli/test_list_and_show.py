@@ -25,7 +25,7 @@ def test_json_holds_every_backup_and_its_tables_only_on_request(dumpty, make, sh
     reply = dumpty("list", "--json").json
     assert (reply["success"], reply["status"], reply["warnings"]) == (True, 0, [])
     assert reply["backups"] == [backup] == dumpty("list", "--all", "--json").json["backups"]
-    tables = [{"path": "orders", "rows": 2, "fingerprint": None}]
+    tables = [{"path": "orders", "rows": 2, "fingerprint": None, "stored_bytes": None}]
     assert dumpty("list", "--tables", "--json").json["backups"] == [{**backup, "objects": tables}]
     assert "objects" not in backup
 
