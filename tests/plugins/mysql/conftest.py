@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.mariadb_server import MariaDBServer
 
-from dumpty_plugins.mysql.dumping import script_writer
+from dumpty_plugins.mysql.dumping import plan, script_writer
 from dumpty_plugins.mysql.loading import parallel
 from dumpty_plugins.mysql.schema.indexes import Deferral
 from dumpty_plugins.mysql.server.session import Session
@@ -76,6 +76,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets every row be a statement and every statement a transaction: two rows make a table large."""
     monkeypatch.setattr(script_writer, "STATEMENT_BYTES", 100)
     monkeypatch.setattr(parallel, "BATCH_BYTES", 1)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the format parallel, every table comes in parts of its own, and one of a few rows in several."""
+    monkeypatch.setattr(plan, "LARGE_BYTES", 1)
+    monkeypatch.setattr(plan, "RANGE_BYTES", (4096, 1 << 20))
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import dumpty_plugins.mysql.plugin as mysql
 from dumpty import IntegrityError, SourceError
 from dumpty_plugins.mysql.dumping import ranges
 from dumpty_plugins.mysql.dumping.row_by_row import single_row
+from dumpty_plugins.mysql.dumping.spans import Span
 from dumpty_plugins.mysql.schema.catalog import Table, listing
 from dumpty_plugins.mysql.schema.catalog_reader import CatalogReader
 from dumpty_plugins.mysql.server.connection import connect
@@ -319,7 +320,9 @@ def test_what_is_still_being_read_makes_no_table_sparse() -> None:
     counts: list[int] = []
     reader = ranges.RangeReader([Planner(200_000) for _ in range(4)], planner)  # type: ignore[list-item, arg-type]
     try:
-        assert reader.dump_rows(table, SimpleNamespace(rows=lambda _, count: counts.append(count))) == 200_000
+        assert (
+            reader.dump_rows(Span(table=table), SimpleNamespace(rows=lambda _, count: counts.append(count))) == 200_000
+        )
     finally:
         reader.close()
     assert sum(counts) == 200_000

@@ -112,6 +112,8 @@ class Snapshot:
         self.lock_session = self._connect()
         # Or it would not see, when it lists again, what was made while it waited: MySQL's lists obey the read view.
         self.lock_session.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        if not self.lock_session.mariadb:  # which tells how large tables were a day ago
+            self.lock_session.execute("SET SESSION information_schema_stats_expiry=0")
         self._check_privileges()
         require_no_exchange(self.lock_session, self._source, self._database)
         before = listing(self.lock_session, self._database)
