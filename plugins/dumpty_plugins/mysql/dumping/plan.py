@@ -34,8 +34,8 @@ _RANGES_PER_JOB = 4
 """So that all end at about the same time, though some have longer rows than others."""
 _MOST_RANGES = 5000
 """A manifest tells of each."""
-_LOOKS_PER_RANGE = 4
-"""How many estimates may be asked for to find where a range should end."""
+_LOOKS_PER_RANGE, _MOST_LOOKS = 8, 256
+"""How often ranges may be cut in two to find where they should end, and how much more often than there are to be."""
 _TRADITIONAL_COLUMNS = 10
 """Of MariaDB's EXPLAIN, whose number of rows is the last but one. MySQL's has two more."""
 
@@ -157,20 +157,20 @@ def _integer_ends(ask: Ask, whole: Span, count: int) -> list[int]:
         return int(row[-2 if len(row) == _TRADITIONAL_COLUMNS else -3] or 0)
 
     low, high = int(lowest) - 1, int(highest)
-    total = estimate(low, high)
-    target = max(total // count, 1)
-    ranges = [(-total, low, high)]
-    for _ in range(_LOOKS_PER_RANGE * count + (high - low).bit_length()):
+    ranges = [(-estimate(low, high), low, high)]
+    # Far more than are wanted: of much of a table the server believes that it is half of it, whatever it is.
+    for _ in range(min(_LOOKS_PER_RANGE * count, count + _MOST_LOOKS)):
         size, low, high = ranges[0]
-        if -size <= target or high - low < 2:  # noqa: PLR2004 - one key cannot be cut
+        if size >= -1 or high - low < 2:  # noqa: PLR2004 - one key cannot be cut
             break
         middle = (low + high) // 2
         heapq.heapreplace(ranges, (-estimate(low, middle), low, middle))
         heapq.heappush(ranges, (-estimate(middle, high), middle, high))
+    wanted = sum(-size for size, _, _ in ranges) / count
     ends: list[int] = []
     rows = 0
     for size, low, _ in sorted(ranges, key=lambda found: found[1]):
-        if rows and rows - size > target + target // 2:
+        if rows and rows - size / 2 > wanted:
             ends.append(low)
             rows = 0
         rows -= size
