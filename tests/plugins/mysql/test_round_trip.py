@@ -48,6 +48,7 @@ def test_every_type_and_object_comes_back_under_another_name(
     }
 
 
+@pytest.mark.usefixtures("raw_texts")
 def test_both_ways_to_format_write_the_same_dump(server: MariaDBServer, everything: str, tmp_path: Path) -> None:
     first, second = (
         dump(mysql, server.source(everything), tmp_path / f, "native", formatting=f).file.read_bytes()

@@ -2,7 +2,8 @@
 
 GROUP_CONCAT cuts its value short with a mere warning, and a row longer than ``max_allowed_packet`` becomes NULL and is
 left out. Both are caught by the rows' end mark, a byte that no literal holds: the value must end with it, and hold it
-once for each row that COUNT(*) counts in the same statement. A range that fails is split; a single row that fails is
+once for each row that COUNT(*) counts in the same statement; where texts come as they are, the lengths before each row
+must lead to its end, from row to row. A range that fails is split; a single row that fails is
 written in the client. The ranges of a table cover every possible key, whatever the planner believed of it.
 """
 
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 from dumpty import IntegrityError
 from dumpty_plugins.mysql.dumping.row_by_row import dump_rows, single_row
 from dumpty_plugins.mysql.dumping.spans import beyond, key_of_row, up_to
-from dumpty_plugins.mysql.schema.columns import END, row_on_server
+from dumpty_plugins.mysql.schema.columns import END, finish_rows, raw_columns, row_on_server
 from dumpty_plugins.mysql.server.sql import identifier
 
 if TYPE_CHECKING:
@@ -237,11 +238,17 @@ def read_ranges(session: Session, table: Table, conditions: list[str]) -> Iterat
 def _read_whole(session: Session, table: Table, condition: str) -> Block | list[str]:
     """Return a range, or the conditions of its two halves where the server does not give all of it at once."""
     source = f"{identifier(table.name)} FORCE INDEX ({identifier(table.index)})"
-    counted, block = session.rows(
-        f"SELECT COUNT(*), GROUP_CONCAT({row_on_server(table.columns)} SEPARATOR '') FROM {source} WHERE {condition}"
-    )[0]
+    raw = raw_columns(table.columns, table.row_bytes)
+    row = row_on_server(table.columns, session.packet, raw)
+    counted, block = session.rows(f"SELECT COUNT(*), GROUP_CONCAT({row} SEPARATOR '') FROM {source} WHERE {condition}")[
+        0
+    ]
     count, block = int(counted or 0), block or b""
-    if block.count(END) == count and (not count or block.endswith(END)):
+    if raw:
+        finished = finish_rows(block, len(raw))
+        if finished is not None and finished[0] == count:
+            return finished
+    elif block.count(END) == count and (not count or block.endswith(END)):
         return count, block
     if count == 1:
         return 1, single_row(session, table, condition)
