@@ -1,7 +1,7 @@
 """Writes a dump in parts: tables, then rows, several parts at once over the sessions of one snapshot, then the rest.
 
-Order within: rows that a lock keeps still come before all others, over the session that holds it; then tables whose
-times are given in a zone of their own, one by one; then everything else. Each table is somewhere, each row of it once:
+Order within: rows that a lock keeps still come before all others, over the session that holds it; then all other rows,
+those apart whose times are given in a zone of their own. Each table is somewhere, each row of it once:
 that is checked of what was planned and again of what was written, before the last part is.
 """
 
@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dumpty import IntegrityError, ObjectEvidence, run_together
 from dumpty_plugins.mysql.dumping.evidence import table_evidence, table_notes
-from dumpty_plugins.mysql.dumping.plan import Piece, plan_parts, require_each_row_once
+from dumpty_plugins.mysql.dumping.plan import plan_parts, require_each_row_once
 from dumpty_plugins.mysql.dumping.row_by_row import dump_rows
 from dumpty_plugins.mysql.dumping.script_writer import Script
-from dumpty_plugins.mysql.dumping.spans import Span
 from dumpty_plugins.mysql.schema.generated_columns import UTC, in_zone, zone_to_load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from dumpty import PartSink, Section, Sink
+    from dumpty_plugins.mysql.dumping.plan import Piece
     from dumpty_plugins.mysql.dumping.ranges import RangeReader
     from dumpty_plugins.mysql.dumping.row_by_row import RowReader
     from dumpty_plugins.mysql.dumping.snapshot import Snapshot
+    from dumpty_plugins.mysql.dumping.spans import Span
     from dumpty_plugins.mysql.schema.catalog import Table
     from dumpty_plugins.mysql.server.session import Session
 
@@ -104,28 +105,27 @@ class PartsWriter:
         if session is None:
             raise IntegrityError(f"table {tables[0].name} was to be locked, and is not: take the backup again")
         zones = self._zones(session, tables)
-        in_utc = [t for t in tables if zones[t.name] == UTC]
-        pieces = plan_parts(session.rows, in_utc, jobs=1, part_size=self._part_size)
-        for piece in [*pieces, *(_whole(t) for t in tables if t not in in_utc)]:
-            zone = zones[piece.spans[0].table.name]
+        for zone in sorted(set(zones.values())):
+            pieces = self._plan(session, [t for t in tables if zones[t.name] == zone], whole=True)
             with in_zone([session], zone):
-                self._write_rows(piece, functools.partial(dump_rows, session), zone)
+                for piece in pieces:
+                    self._write_rows(piece, functools.partial(dump_rows, session), zone)
         return [table_evidence(session, t, self._counts[t.name], fingerprinted=self._fingerprinted) for t in tables]
 
     def _write_frozen(self, tables: Sequence[Table]) -> None:
         zones = self._zones(self._snapshot.sessions[0], tables)
-        for table in tables:
-            zone = zones[table.name]
-            if zone != UTC:
-                with in_zone([*self._snapshot.sessions, self._snapshot.lock_session], zone):
-                    self._write_rows(_whole(table), self._reader.dump_rows, zone)
-        pieces = plan_parts(
-            self._snapshot.lock_session.rows,
-            [t for t in tables if zones[t.name] == UTC],
-            jobs=self._jobs,
-            part_size=self._part_size,
-        )
-        self._together([functools.partial(self._write_rows, piece, self._reader.dump_rows) for piece in pieces])
+        for zone in sorted(set(zones.values())):
+            # Where times are given in another zone, bounds of keys would be, too.
+            pieces = self._plan(
+                self._snapshot.lock_session, [t for t in tables if zones[t.name] == zone], whole=zone != UTC
+            )
+            with in_zone([*self._snapshot.sessions, self._snapshot.lock_session], zone):
+                self._together(
+                    [functools.partial(self._write_rows, piece, self._reader.dump_rows, zone) for piece in pieces]
+                )
+
+    def _plan(self, session: Session, tables: Sequence[Table], *, whole: bool) -> list[Piece]:
+        return plan_parts(session.rows, tables, jobs=self._jobs, part_size=self._part_size, whole=whole)
 
     def _together(self, work: Sequence[Callable[[], T]]) -> list[T]:
         return run_together(work, jobs=self._reader.writers, stop=self._reader.abandon, name="dumpty-parts")
@@ -167,7 +167,3 @@ class PartsWriter:
             self._written.append(piece)
             for name, count in counts.items():
                 self._counts[name] = self._counts.get(name, 0) + count
-
-
-def _whole(table: Table) -> Piece:
-    return Piece(spans=(Span(table=table),))

@@ -32,8 +32,8 @@ RANGE_BYTES = (32 << 20, 4 << 30)
 """What a part is meant to have at least, and at most."""
 _RANGES_PER_JOB = 4
 """So that all end at about the same time, though some have longer rows than others."""
-_MOST_RANGES = 5000
-"""A manifest tells of each."""
+_MOST_RANGES = 2000
+"""A manifest tells of each: there are twice as many parts at most, whatever was asked for."""
 _LOOKS_PER_RANGE, _MOST_LOOKS = 8, 256
 """How often ranges may be cut in two to find where they should end, and how much more often than there are to be."""
 _TRADITIONAL_COLUMNS = 10
@@ -52,7 +52,7 @@ class Piece:
         return sum(span.size for span in self.spans)
 
 
-def plan_parts(ask: Ask, tables: Sequence[Table], *, jobs: int, part_size: int = 0) -> list[Piece]:
+def plan_parts(ask: Ask, tables: Sequence[Table], *, jobs: int, part_size: int = 0, whole: bool = False) -> list[Piece]:
     """Return what is to come in which part, the largest first; every table but merged ones is in some.
 
     Args:
@@ -61,21 +61,23 @@ def plan_parts(ask: Ask, tables: Sequence[Table], *, jobs: int, part_size: int =
         jobs: how many parts are to be loaded or written at once.
         part_size: bytes that a table has at least to come in parts of its own, and that one of its ranges has; 0 for
             what suits.
+        whole: no table is cut into ranges.
     """
     own = [t for t in tables if not t.merged]
     total = sum(t.data_bytes for t in own)
     range_bytes = part_size or min(max(total // (jobs * _RANGES_PER_JOB), RANGE_BYTES[0]), RANGE_BYTES[1])
     range_bytes = max(range_bytes, total // _MOST_RANGES, 1)
-    large = [t for t in own if t.data_bytes >= (part_size or LARGE_BYTES)]
-    pieces = [
-        Piece(spans=(span,)) for table in large for span in _cut(ask, table, round(table.data_bytes / range_bytes))
-    ]
-    pieces += together([t for t in own if t not in large], range_bytes)
+    large_bytes = max(part_size or LARGE_BYTES, total // _MOST_RANGES)
+    pieces = _together([t for t in own if t.data_bytes < large_bytes], range_bytes)
+    for table in own:
+        if table.data_bytes >= large_bytes:
+            count = 1 if whole or not table.key else round(table.data_bytes / range_bytes)
+            pieces += [Piece(spans=(span,)) for span in _cut(ask, table, count)]
     require_each_row_once(own, pieces)
     return sorted(pieces, key=lambda piece: -piece.size)
 
 
-def together(tables: Sequence[Table], size: int) -> list[Piece]:
+def _together(tables: Sequence[Table], size: int) -> list[Piece]:
     """Return parts of about ``size`` bytes that hold ``tables``, each whole."""
     pieces: list[list[Span]] = []
     room = 0
@@ -111,7 +113,7 @@ def require_each_row_once(tables: Sequence[Table], pieces: Sequence[Piece]) -> N
 def _cut(ask: Ask, table: Table, count: int) -> list[Span]:
     """Return ``table`` in about ``count`` spans."""
     whole = Span(table=table, size=table.data_bytes)
-    if count <= 1 or not table.key or not table.transactional:  # one session has the lock
+    if count <= 1:
         return [whole]
     ends = _integer_ends(ask, whole, count) if table.key[0].integer else []
     bounds: list[Bound] = [(str(end),) for end in ends]

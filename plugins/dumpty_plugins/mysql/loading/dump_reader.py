@@ -2,6 +2,9 @@
 
 A part with rows holds those of the tables that the backup says it holds, as many of each as were written, and nothing
 else: whoever can alter a part could otherwise put a trigger before the rows, or rows into another table.
+
+Each table's definition comes right before its rows, as in a dump that is one script: what refers to a table that is not
+there yet does not hinder it from doing without its keys while it is filled.
 """
 
 from __future__ import annotations
@@ -11,14 +14,14 @@ from typing import TYPE_CHECKING
 from dumpty import IntegrityError
 from dumpty.process import masks
 from dumpty_plugins.mysql.dumping.script_writer import Totals
-from dumpty_plugins.mysql.loading.allowlist import INSERT, STORED_OBJECTS
+from dumpty_plugins.mysql.loading.allowlist import INSERT, STORED_OBJECTS, Statement
 from dumpty_plugins.mysql.loading.statements import StatementReader
+from dumpty_plugins.mysql.server.sql_modes import LOOSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from dumpty import Dump, DumpPart, Reader, Section
-    from dumpty_plugins.mysql.loading.allowlist import Statement
 
 _NAMED_TABLES = 3
 _KINDS: dict[Section, frozenset[str]] = {
@@ -26,6 +29,12 @@ _KINDS: dict[Section, frozenset[str]] = {
     "data": frozenset({"SET", "INSERT"}),
     "post-data": frozenset({"SET", "DATABASE"}) | STORED_OBJECTS,
 }
+
+
+_SETTINGS_OF_TABLES = (
+    Statement(b"SET time_zone='+00:00'", "SET"),
+    Statement(f"SET sql_mode='{LOOSE}'".encode(), "SET"),
+)
 
 
 class DumpReader:
@@ -44,6 +53,7 @@ class DumpReader:
         self._dump = dump
         self._parts = parts_in_order(dump) if dump.format == "parallel" else ()
         self._stream: Reader | None = None
+        self._definitions: dict[str, Statement] = {}
         self.totals = self._last = Totals(0, 0, 0)
 
     def close(self) -> None:
@@ -83,6 +93,7 @@ class DumpReader:
 
     def _part(self, part: DumpPart) -> Iterator[Statement]:
         counts: dict[str, int] = {}
+        yield from self._define(self._defined_by(part))
         for statement in self._script(part, _KINDS[part.section]):
             if statement.kind == "INSERT":
                 if not any(_names(t.path, statement.name) for t in part.tables):
@@ -90,8 +101,25 @@ class DumpReader:
                         f"a part of the dump holds rows of {statement.name}, which it is not of: is it forged?"
                     )
                 counts[statement.name] = counts.get(statement.name, 0) + row_count(statement)
-            yield statement
+            if statement.kind == "TABLE":
+                self._definitions[statement.name] = statement
+            else:
+                yield statement
         _check_counts(part, counts, self._last)
+
+    def _defined_by(self, part: DumpPart) -> list[str]:
+        """Return the tables that are to be there before a part is loaded, and are not."""
+        if part.section == "post-data":
+            return list(self._definitions)
+        names = [t.path for t in part.tables if t.path in self._definitions]
+        masked = [t.path for t in part.tables if masks(t.path, t.path)]
+        return names + [n for n in self._definitions if n not in names and any(masks(path, n) for path in masked)]
+
+    def _define(self, names: Sequence[str]) -> Iterator[Statement]:
+        if names:
+            yield from _SETTINGS_OF_TABLES
+        for name in names:
+            yield self._definitions.pop(name)
 
 
 def row_count(statement: Statement) -> int:
