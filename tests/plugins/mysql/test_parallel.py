@@ -27,6 +27,8 @@ from dumpty_plugins.mysql.dumping import plan
 from dumpty_plugins.mysql.dumping.parallel import PartsWriter
 from dumpty_plugins.mysql.dumping.spans import Span
 from dumpty_plugins.mysql.schema.catalog import Table
+from dumpty_plugins.mysql.schema.columns import column
+from dumpty_plugins.mysql.server.session import Session, StatementError
 
 TABLES = [
     "CREATE TABLE big (id INT PRIMARY KEY, v CHAR(32) NOT NULL, n INT, KEY by_n (n))",
@@ -151,6 +153,19 @@ def test_no_number_of_tables_makes_more_parts_than_a_backup_may_have(monkeypatch
     pieces = plan.plan_parts(lambda _: [], tables, jobs=4, part_size=part_size)
     assert 1000 < len(pieces) < 4500
     assert sorted(s.table.name for piece in pieces for s in piece.spans) == sorted(t.name for t in tables)
+
+
+def test_a_server_that_explains_nothing_is_dumped_in_ranges_all_the_same() -> None:
+    def ask(query: str) -> list[tuple[bytes | None, ...]]:
+        if query.startswith("EXPLAIN"):
+            raise StatementError("error 1064: you have an error in your SQL syntax", 1064)
+        return [(b"-1000", b"1000")]
+
+    key = column("t", "id", "int", "")
+    table = Table(name="t", engine="InnoDB", create=b"", columns=(key,), key=(key,), index="PRIMARY", data_bytes=80_000)
+    pieces = plan.plan_parts(ask, [table], jobs=2, part_size=10_000)
+    assert len(pieces) == 8
+    assert {piece.spans[0].condition for piece in pieces} >= {"((`id`<=-751))", "((`id`>-1)) AND ((`id`<=249))"}
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 5])
@@ -397,8 +412,6 @@ def test_rows_that_the_server_leaves_out_of_a_value_fail_the_backup(
     server: MariaDBServer, name: str, tmp_path: Path, monkeypatch
 ) -> None:
     """The planner's session is no witness: what the snapshot counts is, in the same statement as the rows."""
-    from dumpty_plugins.mysql.server.session import Session
-
     rows = Session.rows
 
     def losing(self: Session, sql):

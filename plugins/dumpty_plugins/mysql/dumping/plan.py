@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError
 from dumpty_plugins.mysql.dumping.spans import Span, key_of_row
+from dumpty_plugins.mysql.server.session import StatementError
 from dumpty_plugins.mysql.server.sql import identifier
 
 if TYPE_CHECKING:
@@ -153,9 +154,13 @@ def _integer_ends(ask: Ask, whole: Span, count: int) -> list[int]:
         return []
 
     def estimate(low: int, high: int) -> int:
-        row = ask(
-            f"EXPLAIN FORMAT=TRADITIONAL SELECT COUNT({name}) FROM {source} WHERE {name}>{low} AND {name}<={high}"
-        )[0]
+        query = f"SELECT COUNT({name}) FROM {source} WHERE {name}>{low} AND {name}<={high}"
+        try:
+            row = ask(f"EXPLAIN FORMAT=TRADITIONAL {query}")[0]
+        except StatementError as error:
+            if error.lost:
+                raise
+            return high - low  # as if every key had its row
         return int(row[-2 if len(row) == _TRADITIONAL_COLUMNS else -3] or 0)
 
     low, high = int(lowest) - 1, int(highest)
