@@ -23,7 +23,9 @@ from dumpty import BackupManager
 from dumpty.repository.sealed import seal
 from dumpty_plugins.postgres.dumping import plan
 
-CHOOSING, RESTORING, PARTS, ROLES = (block.text for block in blocks(MANUAL / "restoring.md") if block.language == "sh")
+CHOOSING, RESTORING, PARTS, MYSQL_PARTS, ROLES = (
+    block.text for block in blocks(MANUAL / "restoring.md") if block.language == "sh"
+)
 
 
 @pytest.fixture
@@ -165,6 +167,33 @@ def test_backups_of_mariadb_restore_without_dumpty(mariadb, tmp_path):
         (tmp_path / ".my.cnf").write_text(f"[client]\nsocket={mariadb.socket}\nuser=root\nskip-ssl\n")
         run(recipe("MySQL, MariaDB"), tmp_path, HOME=str(tmp_path))
         assert mariadb.run("SELECT * FROM item", database="restored") == [(7,)]
+    finally:
+        mariadb.run(*(f"DROP DATABASE IF EXISTS `{name}`" for name in names))
+
+
+def test_a_backup_of_mariadb_in_parts_restores_without_dumpty(mariadb, tmp_path):
+    names = ("shop", "shop-old", "restored")
+    try:
+        mariadb.run(*(f"CREATE DATABASE `{name}`" for name in names))
+        for name in names[:2]:
+            mariadb.run(
+                "CREATE TABLE item (id INT PRIMARY KEY, t TEXT)",
+                "INSERT INTO item SELECT seq, REPEAT('x', 500) FROM seq_1_to_100",
+                "ANALYZE TABLE item",
+                "CREATE TABLE none (id INT)",
+                "CREATE TRIGGER t BEFORE INSERT ON item FOR EACH ROW SET NEW.t = 'seen'",
+                database=name,
+            )
+        urls = [mariadb.url(name) for name in names[:2]]
+        options = {"format": "parallel", "part_size": 16384}
+        fill(tmp_path, *urls, lambda: mariadb.run("INSERT INTO item VALUES (777, '')", database="shop"), **options)
+        (tmp_path / ".my.cnf").write_text(f"[client]\nsocket={mariadb.socket}\nuser=root\nskip-ssl\n")
+        choosing = CHOOSING.partition('grep "$(sha')[0]
+        run(f"{choosing}\n{MYSQL_PARTS}", tmp_path, HOME=str(tmp_path))
+        rows = "SELECT COUNT(*), SUM(t = 'seen'), SUM(LENGTH(t)) FROM item"
+        assert mariadb.run(rows, database="restored") == [(101, 1, 50_004)]
+        assert mariadb.run("SHOW TRIGGERS", database="restored")[0][0] == "t"
+        assert len([*tmp_path.glob("backups/*/*.rows.sql.gz")]) > 2
     finally:
         mariadb.run(*(f"DROP DATABASE IF EXISTS `{name}`" for name in names))
 

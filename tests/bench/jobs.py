@@ -146,6 +146,8 @@ JOBS: list[Job] = [
     ),
     *_dumpty("mysql", "sql gzip"),
     *_dumpty("mysql", "sql zstd", "--compressor", "zstd"),
+    *_dumpty("mysql", "parallel gzip", "--format", "parallel"),
+    *_dumpty("mysql", "parallel zstd", "--format", "parallel", "--compressor", "zstd"),
     *_peer(
         "mysql",
         "mariadb-dump | gzip",

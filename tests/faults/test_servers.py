@@ -27,7 +27,10 @@ from dumpty_plugins.postgres.server import errors
 
 KILLS = 5
 CUTS = 5
-FORMATS = [("postgres", "sql"), ("postgres", "native"), ("postgres", "parallel"), ("mariadb", "sql")]
+FORMATS = [
+    *(("postgres", form) for form in ("sql", "native", "parallel")),
+    *(("mariadb", form) for form in ("sql", "parallel")),
+]
 PART_BYTES = 16384
 IN_PARTS = {"parallel": ("-o", f"part_size={PART_BYTES}", "-o", "jobs=2")}
 """So that a small database comes in many parts."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from dumpty import Evidence, IntegrityError, ObjectEvidence, require_same_evidence
-from dumpty_plugins.mysql.loading.allowlist import INSERT
-from dumpty_plugins.mysql.loading.statements import StatementReader
+from dumpty_plugins.mysql.loading.dump_reader import DumpReader, row_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,24 +22,18 @@ def examine(dump: Dump, watch: Callable[[Statement], None] | None = None) -> Evi
         IntegrityError: it is cut short, says what no dump of ours says, or holds other tables or rows.
     """
     rows: dict[str, int] = {}
-    stream = dump.open()
-    try:
-        reader = StatementReader(stream)
+    with contextlib.closing(DumpReader(dump)) as reader:
         for statement in reader:
             if watch is not None:
                 watch(statement)
             if statement.kind == "TABLE":
                 rows[statement.name] = 0
             elif statement.kind == "INSERT":
-                header = INSERT.match(statement.text)
-                if header is None or statement.name not in rows:
+                if statement.name not in rows:
                     raise IntegrityError(f"the dump holds rows of {statement.name}, but not that table before them")
-                # Each row is on a line of its own, and no row holds a line break.
-                rows[statement.name] += 1 + statement.text.count(b"\n", header.end())
-    finally:
-        stream.close()
+                rows[statement.name] += row_count(statement)
     counted = len(rows), sum(rows.values())
-    if reader.totals is None or counted != (reader.totals.tables, reader.totals.rows):
+    if counted != (reader.totals.tables, reader.totals.rows):
         raise IntegrityError(
             f"the dump holds {counted[0]} tables with {counted[1]} rows, and its last line says otherwise"
         )

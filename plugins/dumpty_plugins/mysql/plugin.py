@@ -31,6 +31,12 @@ def describe() -> PluginInfo:
             Format(name="sql", suffix=".sql", help="a script for the mariadb or mysql client"),
             Format(name="native", suffix=".sql", help="the same as sql"),
             Format(
+                name="parallel",
+                suffix=".sql",
+                help="scripts for the client: the tables, their rows, large tables in parts of their own, and the rest",
+                parts=True,
+            ),
+            Format(
                 name="accounts",
                 suffix=".accounts.sql",
                 help="the server's users and roles, with what was granted to them; the server's client loads it",
@@ -51,6 +57,12 @@ def describe() -> PluginInfo:
                 help="connections that read or load side by side (default: one per processor, at most 4); a backup "
                 "over more than 1 needs MariaDB, its binary log or the right LOCK TABLES, and formatting=server",
                 verbs=("backup", "restore"),
+            ),
+            Option(
+                name="part_size",
+                default=0,
+                help="bytes that a table has at least to come in parts of a parallel dump, and a part of a larger one; "
+                "0: 8 MiB, and 32 MiB to 4 GiB, by the size of all",
             ),
             Option(
                 name="lock_timeout",
@@ -163,7 +175,7 @@ def databases(source: Source, options: Options) -> list[Source]:
 
 @hookimpl
 def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:
-    """Write one consistent dump, of a database (both formats are the same) or of the server's accounts."""
+    """Write one consistent dump, of a database as one script or in parts, or of the server's accounts."""
     from dumpty_plugins.mysql.server.connection import with_stall_timeout
 
     if format == "accounts":
@@ -172,7 +184,7 @@ def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidenc
         return back_up_accounts(with_stall_timeout(source, options), sink, options)
     from dumpty_plugins.mysql.backup import dump
 
-    return dump(with_stall_timeout(source, options), sink, options)
+    return dump(with_stall_timeout(source, options), sink, options, in_parts=format == "parallel")
 
 
 @hookimpl

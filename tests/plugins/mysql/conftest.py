@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from support.mariadb_server import MariaDBServer
 
-from dumpty_plugins.mysql.dumping import script_writer
+from dumpty_plugins.mysql.dumping import plan, script_writer
 from dumpty_plugins.mysql.loading import parallel
+from dumpty_plugins.mysql.schema import columns
 from dumpty_plugins.mysql.schema.indexes import Deferral
 from dumpty_plugins.mysql.server.session import Session
 
@@ -76,6 +77,19 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets every row be a statement and every statement a transaction: two rows make a table large."""
     monkeypatch.setattr(script_writer, "STATEMENT_BYTES", 100)
     monkeypatch.setattr(parallel, "BATCH_BYTES", 1)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the format parallel, every table comes in parts of its own, and one of a few rows in several."""
+    monkeypatch.setattr(plan, "LARGE_BYTES", 1)
+    monkeypatch.setattr(plan, "RANGE_BYTES", (4096, 1 << 20))
+
+
+@pytest.fixture(params=[False, True], ids=["escaped there", "escaped here"])
+def raw_texts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once with the server's literals of texts, and once with texts that come as they are, however short."""
+    monkeypatch.setattr(columns, "LONG_ROW_BYTES", 0 if request.param else 1 << 40)
 
 
 @pytest.fixture

@@ -17,8 +17,10 @@ import dumpty_plugins.mysql.plugin as mysql
 from dumpty import IntegrityError, SourceError
 from dumpty_plugins.mysql.dumping import ranges
 from dumpty_plugins.mysql.dumping.row_by_row import single_row
+from dumpty_plugins.mysql.dumping.spans import Span
 from dumpty_plugins.mysql.schema.catalog import Table, listing
 from dumpty_plugins.mysql.schema.catalog_reader import CatalogReader
+from dumpty_plugins.mysql.schema.columns import finish_rows
 from dumpty_plugins.mysql.server.connection import connect
 from dumpty_plugins.mysql.server.session import Session
 
@@ -53,6 +55,7 @@ def dump_both_ways(server: MariaDBServer, name: str, path: Path, **options) -> b
 
 
 @pytest.mark.parametrize("longest", [1024, 5000, 70000])
+@pytest.mark.usefixtures("raw_texts")
 def test_a_value_that_group_concat_cuts_is_split(server: MariaDBServer, database, longest: int) -> None:
     name = database(
         "CREATE TABLE t (id INT PRIMARY KEY, a TEXT)",
@@ -72,6 +75,19 @@ def test_a_value_that_group_concat_cuts_is_split(server: MariaDBServer, database
     assert b"".join(b for _, b in pieces) == block
 
 
+def test_texts_that_came_as_they_are_are_whole_or_not_there() -> None:
+    """Wherever they are cut, and whatever is in them."""
+    rows = [
+        (b"2,N:(1,\x1a,'x',\x1a)\x1a" + b"\x1a'", rb"(1,'\Z\'','x',NULL)" + b"\x1a"),
+        (b"0,5:(22,\x1a,NULL,\x1a)\x1a" + b"7,3:\n", rb"(22,'',NULL,'7,3:\n')" + b"\x1a"),
+    ]
+    block, finished = (b"".join(parts) for parts in zip(*rows, strict=True))
+    assert finish_rows(block, 2) == (2, finished)
+    assert finish_rows(b"", 2) == (0, b"")
+    for size in range(1, len(block)):
+        assert finish_rows(block[:size], 2) == ((1, rows[0][1]) if size == len(rows[0][0]) else None)
+
+
 def test_a_value_cut_exactly_between_rows_is_split(server: MariaDBServer, database) -> None:
     name = database("CREATE TABLE t (id INT PRIMARY KEY)", "INSERT INTO t SELECT seq FROM seq_1000_to_9999")
     session, table = described(server, name)
@@ -85,6 +101,7 @@ def test_a_value_cut_exactly_between_rows_is_split(server: MariaDBServer, databa
     assert b"".join(b for _, b in pieces) == b"".join(b"(%d)\x1a" % n for n in range(1000, 10000))
 
 
+@pytest.mark.usefixtures("raw_texts")
 def test_a_row_longer_than_max_allowed_packet_is_not_lost(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database(
         "CREATE TABLE t (id INT PRIMARY KEY, a LONGTEXT, b LONGBLOB)",
@@ -104,6 +121,7 @@ def test_a_row_longer_than_max_allowed_packet_is_not_lost(server: MariaDBServer,
     assert cells(server, target) == cells(server, name)
 
 
+@pytest.mark.usefixtures("raw_texts")
 def test_a_row_longer_than_a_range_may_be_is_not_lost(server: MariaDBServer, database, tmp_path: Path) -> None:
     name = database(
         "CREATE TABLE t (id INT PRIMARY KEY, a LONGBLOB)",
@@ -288,6 +306,8 @@ def test_of_a_range_with_longer_rows_than_were_seen_little_is_held_at_once(
 class Planner:
     """A session of a table that has every key from 1 to ``rows``."""
 
+    packet = 1 << 24
+
     def __init__(self, rows: int) -> None:
         self.count = rows
         self.searches = 0
@@ -319,7 +339,9 @@ def test_what_is_still_being_read_makes_no_table_sparse() -> None:
     counts: list[int] = []
     reader = ranges.RangeReader([Planner(200_000) for _ in range(4)], planner)  # type: ignore[list-item, arg-type]
     try:
-        assert reader.dump_rows(table, SimpleNamespace(rows=lambda _, count: counts.append(count))) == 200_000
+        assert (
+            reader.dump_rows(Span(table=table), SimpleNamespace(rows=lambda _, count: counts.append(count))) == 200_000
+        )
     finally:
         reader.close()
     assert sum(counts) == 200_000

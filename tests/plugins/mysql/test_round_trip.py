@@ -22,16 +22,22 @@ def everything(server: MariaDBServer, database) -> str:
     return name
 
 
+def examine(plugin, backup) -> None:
+    assert plugin.examine(dump=backup, options={}).objects == backup.evidence.objects
+
+
 def comparable(server: MariaDBServer, name: str) -> str:
     """What mariadb-dump says, with the database's own name taken out."""
     return server.dump(name).replace(f"`{name}`.", "")
 
 
 @pytest.mark.parametrize("formatting", FORMATTING)
+@pytest.mark.parametrize("form", ["sql", "parallel"])
 def test_every_type_and_object_comes_back_under_another_name(
-    server: MariaDBServer, everything: str, database, tmp_path: Path, formatting: str
+    server: MariaDBServer, everything: str, database, tmp_path: Path, formatting: str, form: str
 ) -> None:
-    backup = dump(mysql, server.source(everything), tmp_path / "d.sql", "sql", formatting=formatting)
+    backup = dump(mysql, server.source(everything), tmp_path / "d.sql", form, formatting=formatting)
+    examine(mysql, backup)
     target = database(create=False)
     evidence = load(mysql, server.source(target), backup)
     assert cells(server, target) == cells(server, everything)
@@ -42,12 +48,25 @@ def test_every_type_and_object_comes_back_under_another_name(
     }
 
 
+@pytest.mark.usefixtures("raw_texts")
 def test_both_ways_to_format_write_the_same_dump(server: MariaDBServer, everything: str, tmp_path: Path) -> None:
     first, second = (
         dump(mysql, server.source(everything), tmp_path / f, "native", formatting=f).file.read_bytes()
         for f in FORMATTING
     )
     assert first == second
+
+
+def test_both_ways_to_format_write_the_same_parts(server: MariaDBServer, everything: str, tmp_path: Path) -> None:
+    first, second = (
+        {
+            (part.section, part.tables): part.file.read_bytes()
+            for part in dump(mysql, server.source(everything), tmp_path / f, "parallel", formatting=f).parts
+        }
+        for f in FORMATTING
+    )
+    assert first == second
+    assert len(first) > 15
 
 
 def test_the_mariadb_client_loads_a_dump(server: MariaDBServer, everything: str, database, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 GROUP_CONCAT cuts its value short with a mere warning, and a row longer than ``max_allowed_packet`` becomes NULL and is
 left out. Both are caught by the rows' end mark, a byte that no literal holds: the value must end with it, and hold it
-once for each row that COUNT(*) counts in the same statement. A range that fails is split; a single row that fails is
+once for each row that COUNT(*) counts in the same statement; where texts come as they are, the lengths before each row
+must lead to its end, from row to row. A range that fails is split; a single row that fails is
 written in the client. The ranges of a table cover every possible key, whatever the planner believed of it.
 """
 
@@ -10,24 +11,27 @@ written in the client. The ranges of a table cover every possible key, whatever 
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError
 from dumpty_plugins.mysql.dumping.row_by_row import dump_rows, single_row
-from dumpty_plugins.mysql.schema.columns import END, row_on_server
+from dumpty_plugins.mysql.dumping.spans import beyond, key_of_row, up_to
+from dumpty_plugins.mysql.schema.columns import END, finish_rows, raw_columns, row_on_server
 from dumpty_plugins.mysql.server.sql import identifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from dumpty_plugins.mysql.dumping.script_writer import Script
+    from dumpty_plugins.mysql.dumping.spans import Bound, Span
     from dumpty_plugins.mysql.schema.catalog import Table
-    from dumpty_plugins.mysql.server.session import Session
+    from dumpty_plugins.mysql.server.session import Row, Session
 
 _ROWS = 4000
 _BYTES = 512 << 10
@@ -77,39 +81,24 @@ class _KeyDensity:
         return enough and self.rows < self.keys * _SPARSE_SHARE
 
 
-def _beyond(key: Sequence[str], bound: Sequence[str]) -> str:
-    """Return SQL for: the columns ``key``, in this order, come after ``bound``."""
-    alternatives = []
-    for i, (column, value) in enumerate(zip(key, bound, strict=True)):
-        equal = [f"{c}={v}" for c, v in zip(key[:i], bound[:i], strict=True)]
-        alternatives.append("(" + " AND ".join([*equal, f"{column}>{value}"]) + ")")
-    return "(" + " OR ".join(alternatives) + ")"
-
-
-def _up_to(key: Sequence[str], bound: Sequence[str]) -> str:
-    alternatives = []
-    for i, (column, value) in enumerate(zip(key, bound, strict=True)):
-        equal = [f"{c}={v}" for c, v in zip(key[:i], bound[:i], strict=True)]
-        comparison = "<=" if i == len(key) - 1 else "<"
-        alternatives.append("(" + " AND ".join([*equal, f"{column}{comparison}{value}"]) + ")")
-    return "(" + " OR ".join(alternatives) + ")"
-
-
-Bound = tuple[str, ...]
 Block = tuple[int, bytes]
 """How many rows, and how they stand in a dump."""
 
 
 class RangeReader:
-    """Writes tables over several sessions of one snapshot, in the order of their keys.
+    """Writes tables over several sessions of one snapshot, in the order of their keys; several at once, if asked to.
 
     Args:
         sessions: each inside a transaction of the same snapshot.
         planner: a session outside it, to ask where ranges may end.
+        writers: how many threads call ``dump_rows`` at once.
     """
 
-    def __init__(self, sessions: Sequence[Session], planner: Session) -> None:
+    def __init__(self, sessions: Sequence[Session], planner: Session, *, writers: int = 1) -> None:
         self._planner = planner
+        self._planning = threading.Lock()
+        self.writers = writers
+        self._ahead = 2 * -(-len(sessions) // writers) + 1
         self._sessions = sessions
         self._free: SimpleQueue[Session] = SimpleQueue()
         for session in sessions:
@@ -124,28 +113,32 @@ class RangeReader:
 
     def stop(self) -> None:
         """End the threads whatever they wait for: their sessions are lost."""
-        for session in self._sessions:
-            session.abandon()
+        self.abandon()
         self.close()
 
-    def dump_rows(self, table: Table, script: Script) -> int:
-        """Write every row of ``table`` into ``script`` and return how many there are.
+    def abandon(self) -> None:
+        """Let whoever waits for a session fail. Harmless twice, and in any thread."""
+        for session in self._sessions:
+            session.abandon()
+
+    def dump_rows(self, span: Span, script: Script) -> int:
+        """Write every row of ``span`` into ``script`` and return how many there are.
 
         Raises:
             SourceError: a connection was lost, or the server gave up midway.
             IntegrityError: rows that the server counts could not be had.
         """
+        table = span.table
         if not table.key:
-            with self._session() as session:
-                return dump_rows(session, table, script)
+            with self.session() as session:
+                return dump_rows(session, span, script)
         total = 0
         density = _KeyDensity(table.row_bytes)
         pending: deque[Future[tuple[list[Block], list[str]]]] = deque()
-        plan = self._plan(table, density)
-        limit = 2 * len(self._sessions) + 1
+        plan = self._plan(span, density)
         try:
             while True:
-                while len(pending) < limit and (condition := next(plan, None)) is not None:
+                while len(pending) < self._ahead and (condition := next(plan, None)) is not None:
                     pending.append(self._pool.submit(self._read, table, [condition]))
                 if not pending:
                     return total
@@ -164,32 +157,32 @@ class RangeReader:
                 future.cancel()
 
     @contextmanager
-    def _session(self) -> Iterator[Session]:
+    def session(self) -> Iterator[Session]:
+        """Lend one of the sessions, as soon as one is free."""
         session = self._free.get()
         try:
             yield session
         finally:
             self._free.put(session)
 
-    def _plan(self, table: Table, density: _KeyDensity) -> Iterator[str]:
-        """Yield conditions that together cover every key once."""
-        key = [identifier(c.name) for c in table.key]
-        bounds = self._bounds(table, density)
-        low: Bound | None = next(bounds, None)
-        if low is None:
-            yield "TRUE"
-            return
-        yield _up_to(key, low)
-        for high in bounds:
-            yield f"{_beyond(key, low)} AND {_up_to(key, high)}"
+    def _plan(self, span: Span, density: _KeyDensity) -> Iterator[str]:
+        """Yield conditions that together cover every key of ``span`` once."""
+        low = span.low
+        for high in self._bounds(span, density):
+            yield replace(span, low=low, high=high).condition
             low = high
-        yield _beyond(key, low)
+        yield replace(span, low=low).condition or "TRUE"
 
-    def _bounds(self, table: Table, density: _KeyDensity) -> Iterator[Bound]:
-        previous: Bound | None = None
-        if len(table.key) == 1 and table.key[0].integer:
-            name, source = identifier(table.key[0].name), identifier(table.name)
-            lowest, highest = self._planner.rows(f"SELECT MIN({name}), MAX({name}) FROM {source}")[0]
+    def _ask(self, query: str) -> list[Row]:
+        with self._planning:
+            return self._planner.rows(query)
+
+    def _bounds(self, span: Span, density: _KeyDensity) -> Iterator[Bound]:
+        previous = span.low
+        if len(span.table.key) == 1 and span.table.key[0].integer:
+            name, source = span.key[0], identifier(span.table.name)
+            where = f" WHERE {span.condition}" if span.condition else ""
+            lowest, highest = self._ask(f"SELECT MIN({name}), MAX({name}) FROM {source}{where}")[0]
             if lowest is None or highest is None:
                 return
             bound, top = int(lowest) - 1, int(highest)
@@ -201,28 +194,22 @@ class RangeReader:
                 yield previous
             if not density.sparse:
                 return
-        yield from self._bounds_from_server(table, density, previous)
+        yield from self._bounds_from_server(span, density, previous)
 
-    def _bounds_from_server(self, table: Table, density: _KeyDensity, previous: Bound | None) -> Iterator[Bound]:
-        """Yield the key of every ``rows``-th row after ``previous``, as the server finds them."""
-        key = [identifier(c.name) for c in table.key]
-        order, columns = ",".join(key), ",".join(c.boundary for c in table.key)
-        source = f"{identifier(table.name)} FORCE INDEX ({identifier(table.index)})"
+    def _bounds_from_server(self, span: Span, density: _KeyDensity, previous: Bound | None) -> Iterator[Bound]:
+        """Yield the key of every ``rows``-th row of ``span`` after ``previous``, as the server finds them."""
         while True:
-            after = f" WHERE {_beyond(key, previous)}" if previous is not None else ""
-            rows = self._planner.rows(
-                f"SELECT {columns} FROM {source}{after} ORDER BY {order} LIMIT {density.step - 1},1"
-            )
-            if not rows:
+            bound = key_of_row(self._ask, span.table, replace(span, low=previous).condition, density.step)
+            if bound is None:
                 return
-            previous = tuple((v or b"NULL").decode() for v in rows[0])
+            previous = bound
             yield previous
 
     def _read(self, table: Table, conditions: list[str]) -> tuple[list[Block], list[str]]:
         """Return what was read of ranges, and what is still to be read: no more is held than one value may be long."""
         blocks: list[Block] = []
         size = 0
-        with self._session() as session:
+        with self.session() as session:
             for count, block in read_ranges(session, table, conditions):
                 blocks.append((count, block))
                 size += len(block)
@@ -251,23 +238,25 @@ def read_ranges(session: Session, table: Table, conditions: list[str]) -> Iterat
 def _read_whole(session: Session, table: Table, condition: str) -> Block | list[str]:
     """Return a range, or the conditions of its two halves where the server does not give all of it at once."""
     source = f"{identifier(table.name)} FORCE INDEX ({identifier(table.index)})"
-    counted, block = session.rows(
-        f"SELECT COUNT(*), GROUP_CONCAT({row_on_server(table.columns)} SEPARATOR '') FROM {source} WHERE {condition}"
-    )[0]
+    raw = raw_columns(table.columns, table.row_bytes)
+    row = row_on_server(table.columns, session.packet, raw)
+    counted, block = session.rows(f"SELECT COUNT(*), GROUP_CONCAT({row} SEPARATOR '') FROM {source} WHERE {condition}")[
+        0
+    ]
     count, block = int(counted or 0), block or b""
-    if block.count(END) == count and (not count or block.endswith(END)):
+    if raw:
+        finished = finish_rows(block, len(raw))
+        if finished is not None and finished[0] == count:
+            return finished
+    elif block.count(END) == count and (not count or block.endswith(END)):
         return count, block
     if count == 1:
         return 1, single_row(session, table, condition)
     key = [identifier(c.name) for c in table.key]
-    columns = ",".join(c.boundary for c in table.key)
-    middle = session.rows(
-        f"SELECT {columns} FROM {source} WHERE {condition} ORDER BY {','.join(key)} LIMIT {count // 2 - 1},1"
-    )
-    if not count or not middle:
+    middle = key_of_row(session.rows, table, condition, count // 2)
+    if not count or middle is None:
         raise IntegrityError(
             f"table {table.name}: the server delivers rows in a range where it counts {count}: the dump is discarded; "
             "check the table (CHECK TABLE) and the server's log"
         )
-    bound = tuple((v or b"NULL").decode() for v in middle[0])
-    return [f"{condition} AND {_up_to(key, bound)}", f"{condition} AND {_beyond(key, bound)}"]
+    return [f"{condition} AND {up_to(key, middle)}", f"{condition} AND {beyond(key, middle)}"]

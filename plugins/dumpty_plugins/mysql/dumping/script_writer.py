@@ -4,6 +4,9 @@ A dump is a script for the ``mariadb`` or ``mysql`` program, run in the database
 Order: sequences, tables each with its rows, routines, views (placeholders first, so that their order is free),
 triggers, events. Triggers come after the rows, which they must not touch. Outside strings a line break ends a row or
 a statement, and inside them none is written. The last line says that the dump is complete and what it holds.
+
+A dump in parts is several such scripts, each with its own last line: one with sequences and tables, then some with
+rows, in any order, then one with everything else.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from dumpty_plugins.mysql.server.sql_modes import LOOSE, STRICT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dumpty import Sink
+    from dumpty import PartSink, Section, Sink
     from dumpty_plugins.mysql.schema.catalog import Catalog, StoredObject, Table
 
 STATEMENT_BYTES = 1 << 20
@@ -32,14 +35,22 @@ _LENIENT_BYTES = 64 << 10
 MARK = b"-- dumpty: complete,"
 
 _HEADER = """\
--- dumpty {kind} dump, version 1. Load it with: {client} --comments DATABASE < FILE
+-- dumpty {kind} dump{part}, version 1. Load it with: {client} --comments DATABASE < FILE
 -- server {version}
 SET NAMES utf8mb4;
 SET time_zone='+00:00';
+{checks}SET sql_mode='{mode}';
+"""
+_NO_CHECKS = """\
 SET FOREIGN_KEY_CHECKS=0;
 SET UNIQUE_CHECKS=0;
-SET sql_mode='{mode}';
 """
+_PARTS: dict[Section, str] = {
+    "whole": "",
+    "pre-data": " in parts, the first one",
+    "data": " in parts, one with rows, to be loaded after the first and before the last",
+    "post-data": " in parts, the last one",
+}
 _MARK = re.compile(rb"-- dumpty: complete, (\d+) tables, (\d+) rows, (\d+) statements\n\Z")
 
 
@@ -59,9 +70,9 @@ def totals(line: bytes) -> Totals | None:
 
 
 class Script:
-    """Writes one dump into a sink, in blocks, and counts what it writes."""
+    """Writes one dump, or a part of one, into a sink, in blocks, and counts what it writes."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink | PartSink) -> None:
         self._sink = sink
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -100,34 +111,49 @@ class Script:
         self.longest = max(self.longest, len(text))
         self.write(text + b";\n")
 
-    def begin(self, catalog: Catalog, version: str, *, mariadb: bool) -> None:
-        """Write the session's settings and the database's own."""
+    def begin(self, catalog: Catalog, version: str, *, mariadb: bool, section: Section = "whole") -> None:
+        """Write the session's settings and, where tables come, the database's own, and its sequences."""
         header = _HEADER.format(
             kind="MariaDB" if mariadb else "MySQL",
+            part=_PARTS[section],
             client="mariadb" if mariadb else "mysql",
             version=version.split(maxsplit=1)[0],
+            checks="" if section == "post-data" else _NO_CHECKS,
             mode=LOOSE,
         )
         self.write(header.encode())
         self._statements += header.count(";\n")
         self._mode = LOOSE
+        self._collation = catalog.settings.collation
+        if section == "post-data":
+            return
         if mariadb:
             self.statement("SET check_constraint_checks=0")
             # A table that was made without it can be too wide for it.
             self.statement("SET innodb_strict_mode=0")
+        if section == "data":
+            return
         self.statement(f"ALTER DATABASE{settings_clause(catalog.settings)}")
-        self._collation = catalog.settings.collation
         for sequence in catalog.sequences:
             self.statement(sequence.create)
             self.statement(sequence.state)
 
-    def begin_table(self, table: Table, zone: str = UTC) -> None:
-        """Write a table's definition and get ready for its rows, whose times are given in ``zone``."""
+    def create_table(self, table: Table) -> None:
+        """Write a table's definition."""
         self._tables += 1
         self.write(b"\n")
         self._set_mode(LOOSE)
         self._set_zone(UTC)
         self.statement(table.create)
+
+    def begin_part_of_table(self, table: Table, zone: str) -> None:
+        """Get ready for rows of a table that another part defines."""
+        self._tables += 1
+        self.write(b"\n")
+        self.begin_rows(table, zone)
+
+    def begin_rows(self, table: Table, zone: str = UTC) -> None:
+        """Get ready for rows of a table that is defined, whose times are given in ``zone``."""
         self._set_mode(LOOSE if table.lenient else STRICT)
         self._set_zone(zone)
         self._limit = min(STATEMENT_BYTES, _LENIENT_BYTES) if table.lenient else STATEMENT_BYTES
@@ -173,7 +199,7 @@ class Script:
             self.longest = max(self.longest, self._length)
             self.write(b";\n")
 
-    def end_table(self, table: Table) -> None:
+    def end_rows(self, table: Table) -> None:
         """Close the table's last statement."""
         self._end_insert()
         if table.versioned:

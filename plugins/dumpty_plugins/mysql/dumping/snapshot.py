@@ -9,6 +9,7 @@ quicker: everything is let go and begun again. How several connections share a s
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Self
 
 from dumpty import Locked, SourceError
@@ -112,6 +113,8 @@ class Snapshot:
         self.lock_session = self._connect()
         # Or it would not see, when it lists again, what was made while it waited: MySQL's lists obey the read view.
         self.lock_session.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        with contextlib.suppress(StatementError):  # MySQL tells how large tables were up to a day ago; MariaDB now
+            self.lock_session.execute("SET SESSION information_schema_stats_expiry=0")
         self._check_privileges()
         require_no_exchange(self.lock_session, self._source, self._database)
         before = listing(self.lock_session, self._database)

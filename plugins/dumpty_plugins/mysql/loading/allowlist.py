@@ -29,7 +29,7 @@ _DATABASE = re.compile(
     rb"ALTER DATABASE (?:CHARACTER SET = \w+ )?COLLATE = \w+(?: COMMENT = '[^'\\]*(?:\\.[^'\\]*)*')?", re.DOTALL
 )
 _SETVAL = re.compile(rb"DO SETVAL\((" + _NAME + rb"), -?\d+, 0, \d+\)")
-_STORED_OBJECTS = frozenset({"VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE", "PACKAGE BODY"})
+STORED_OBJECTS = frozenset({"VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE", "PACKAGE BODY"})
 _MODES = frozenset(f"'{mode}'".encode() for mode in (LOOSE, STRICT))
 _SHOWN_CHARACTERS = 60
 _EXECUTED = re.compile(rb"/\*M?!\d*(.*?)(?:\*/)?\Z", re.DOTALL)
@@ -53,7 +53,7 @@ class Statement:
     @property
     def creates_stored_object(self) -> bool:
         """Whether it creates a view, routine, trigger or event."""
-        return self.kind in _STORED_OBJECTS
+        return self.kind in STORED_OBJECTS
 
 
 class Allowlist:
@@ -204,7 +204,7 @@ def _kind(sql_words: list[bytes]) -> tuple[str, list[bytes]]:
     rest = sql_words[position + 1 :]
     if kind == "PACKAGE" and rest and rest[0].upper() == b"BODY":
         return "PACKAGE BODY", rest[1:]
-    return (kind, rest) if kind in _STORED_OBJECTS | {"TABLE", "SEQUENCE"} else ("", rest)
+    return (kind, rest) if kind in STORED_OBJECTS | {"TABLE", "SEQUENCE"} else ("", rest)
 
 
 def _copies_from_elsewhere(sql_words: list[bytes]) -> bool:

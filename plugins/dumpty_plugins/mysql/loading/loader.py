@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from dumpty import Evidence, IntegrityError, NotProvable, ObjectEvidence, SourceError, require_same_evidence
 from dumpty_plugins.mysql.loading.allowlist import sql_words
+from dumpty_plugins.mysql.loading.dump_reader import DumpReader
 from dumpty_plugins.mysql.loading.parallel import Loaders
-from dumpty_plugins.mysql.loading.statements import StatementReader
 from dumpty_plugins.mysql.loading.tables import TableFiller
 from dumpty_plugins.mysql.schema.binary_log import check_binary_log
 from dumpty_plugins.mysql.schema.catalog import base_tables, drop_statements, listing, rows_from
@@ -77,11 +77,13 @@ class Loader:
         for setting in _TABLES:
             with contextlib.suppress(StatementError):  # not known, read-only or not allowed there
                 self._session.execute(f"SET SESSION {setting}")
+        statements = DumpReader(dump)
         pool = Loaders(lambda: connect(self._target, self._database), self._database, self._jobs)
         try:
             # Who gives up on a silent server would give up on a large index.
             defer_indexes = "read_timeout" not in self._target.query
-            statements = self._load(dump, TableFiller(self._session, pool, self._database, defer_indexes=defer_indexes))
+            with contextlib.closing(statements):
+                self._load(statements, TableFiller(self._session, pool, self._database, defer_indexes=defer_indexes))
             pool.close()
         except BaseException:
             pool.stop()
@@ -92,10 +94,10 @@ class Loader:
         objects = counts(self._session, self._database)
         totals = statements.totals
         loaded = len(objects), sum(o.rows or 0 for o in objects)
-        if totals is None or loaded != (totals.tables, totals.rows):
+        if loaded != (totals.tables, totals.rows):
             raise IntegrityError(
                 f"{loaded[0]} tables with {loaded[1]} rows were loaded, but the dump's last line says "
-                f"{totals.tables if totals else 0} with {totals.rows if totals else 0}"
+                f"{totals.tables} with {totals.rows}"
             )
         require_same_evidence(
             expected=dump.evidence,
@@ -165,28 +167,22 @@ class Loader:
                 f"stored objects were created without the sql_mode {', '.join(unknown)}, which means nothing there"
             )
 
-    def _load(self, dump: Dump, tables: TableFiller) -> StatementReader:
-        stream = dump.open()
-        try:
-            statements = StatementReader(stream)
-            settings: list[Statement] = []
-            for statement in statements:
-                if self.stored_objects or statement.creates_stored_object:
-                    # Settings right before the stored objects belong to them: tables are made without them.
-                    self.stored_objects += [*settings, self._with_definer(self._with_decoded_name(statement))]
-                    settings = []
-                elif statement.kind in {"SET", "DATABASE"}:
-                    settings.append(statement)
-                else:
-                    for item in (*settings, statement):
-                        self._run(item, tables)
-                    settings = []
-            for item in settings:
-                self._run(item, tables)
-            tables.finish()
-        finally:
-            stream.close()
-        return statements
+    def _load(self, statements: Iterable[Statement], tables: TableFiller) -> None:
+        settings: list[Statement] = []
+        for statement in statements:
+            if self.stored_objects or statement.creates_stored_object:
+                # Settings right before the stored objects belong to them: tables are made without them.
+                self.stored_objects += [*settings, self._with_definer(self._with_decoded_name(statement))]
+                settings = []
+            elif statement.kind in {"SET", "DATABASE"}:
+                settings.append(statement)
+            else:
+                for item in (*settings, statement):
+                    self._run(item, tables)
+                settings = []
+        for item in settings:
+            self._run(item, tables)
+        tables.finish()
 
     def _with_decoded_name(self, statement: Statement) -> Statement:
         """Return a statement with its name as everybody knows it, whatever character set it is written in.

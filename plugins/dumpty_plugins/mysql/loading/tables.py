@@ -51,6 +51,7 @@ class TableFiller:
         self._settings: dict[str, bytes] = {}
         self._linked: dict[str, set[str]] = {}
         self._indexing: dict[str, Future[None]] = {}
+        self._empty: dict[str, Statement] = {}
         self._table: Statement | None = None
         self._begin("")
 
@@ -65,11 +66,14 @@ class TableFiller:
     def begin(self, statement: Statement) -> None:
         """Get ready to make the table of ``statement``: everything that must come before has been done."""
         self.finish()
-        self._table = statement
+        self._empty[statement.name] = statement
         name = statement.name.lower()
         for related in referenced(statement.text):
             self._linked.setdefault(name, set()).add(related)
             self._linked.setdefault(related, set()).add(name)
+        self._wait_for_related(name)
+
+    def _wait_for_related(self, name: str) -> None:
         # A key that a foreign key stands on: both tables at once are more than the server should have to sort out.
         for related in self._linked.get(name, ()):
             if related in self._indexing:
@@ -80,6 +84,8 @@ class TableFiller:
         if statement.name != self._name:
             self.finish()
             self._begin(statement.name)
+            self._table = self._empty.pop(statement.name, None)
+            self._wait_for_related(statement.name.lower())
         elif self._size >= parallel.BATCH_BYTES:
             # There is more to come: only now it is worth while to look at the table.
             self._plan()
@@ -110,6 +116,7 @@ class TableFiller:
 
     def _begin(self, name: str) -> None:
         self._name = name
+        self._table = None
         self._zone = _UTC
         self._planned = False
         self._rows_begun = False
@@ -123,7 +130,7 @@ class TableFiller:
         if self._planned:
             return
         self._planned = True
-        if self._table is None or self._table.name != self._name:
+        if self._table is None:
             return  # rows of an earlier table again: no dump of ours, so nothing is known
         before = definition(self._session, self._name)
         if self._defer_indexes and not self._rows_begun:

@@ -18,7 +18,7 @@ from dumpty_plugins.mysql.schema.catalog import (
     database_settings,
 )
 from dumpty_plugins.mysql.schema.character_sets import CharacterSets, check_readable, encoder, in_one_charset
-from dumpty_plugins.mysql.schema.columns import Column, column, is_generated, is_stored
+from dumpty_plugins.mysql.schema.columns import Column, column, described_column, is_generated, is_stored
 from dumpty_plugins.mysql.schema.generated_columns import computed_column
 from dumpty_plugins.mysql.schema.languages import foreign_routines, refuse_libraries
 from dumpty_plugins.mysql.server.session import StatementError, decode
@@ -33,6 +33,7 @@ _NO_PRIVILEGE = frozenset({1044, 1142, 1143, 1227, 1370})
 _COLUMN_FACTS = (
     *("COLUMN_NAME", "DATA_TYPE", "CHARACTER_SET_NAME", "EXTRA", "COLUMN_TYPE", "CHARACTER_MAXIMUM_LENGTH"),
     *("NUMERIC_PRECISION", "NUMERIC_SCALE", "DATETIME_PRECISION", "GENERATION_EXPRESSION"),
+    *("IS_NULLABLE", "CHARACTER_OCTET_LENGTH"),
 )
 """What is asked of each column."""
 _PERIOD = ("ROW START", "ROW END")
@@ -145,7 +146,7 @@ class CatalogReader:
         create, _ = unqualify(rows[0][1] or b"", self._database.encode(), self._objects, fold=self._fold, aliases=False)
         described = [f for f in described if f["GENERATION_EXPRESSION"] not in _PERIOD]
         not_generated = [f for f in described if not is_generated(f["EXTRA"])]
-        columns = [_column(name, f) for f in not_generated]
+        columns = [described_column(name, f) for f in not_generated]
         stored = [f for f in described if is_stored(f["EXTRA"])]
         period = self._period(name) if versioned else []
         columns += period
@@ -162,7 +163,7 @@ class CatalogReader:
             versioned=versioned,
             period=(period[0].name, period[1].name) if period else ("", ""),
             generated=len(not_generated) < len(described),
-            stored=tuple(_column(name, f) for f in stored),
+            stored=tuple(described_column(name, f) for f in stored),
             computed=tuple(computed_column(f, create) for f in stored),
             float_counter=any(
                 f["DATA_TYPE"] in {"float", "double"} and "auto_increment" in f["EXTRA"] for f in not_generated
@@ -343,7 +344,3 @@ class CatalogReader:
                 f"{kind} {self._database}.{name} cannot be read: the account lacks the right {privilege} ({error})"
             )
         return SourceError(f"{kind} {self._database}.{name} cannot be read: {error}")
-
-
-def _column(table: str, facts: dict[str, str]) -> Column:
-    return column(table, facts["COLUMN_NAME"], facts["DATA_TYPE"].lower(), facts["CHARACTER_SET_NAME"])

@@ -7,6 +7,9 @@ quoted, because a bare -0 is an integer and loses its sign. ENUM, SET and BIT ar
 value, has no text, and members may be equal under their collation. (Plus zero, a SET of 54 or more is a DOUBLE.)
 Spatial values are their stored form, SRID and WKB. MySQL gives a JSON value whose text is longer than
 ``max_allowed_packet`` as an empty text, which is no JSON: that is refused.
+
+Long texts are an exception to the rule that the server writes finished rows (``raw_columns``): it takes three times as
+long to escape one as to send it, so it sends them as they are, and the client escapes them.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from dumpty import SourceError
 from dumpty_plugins.mysql.server.sql import identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dumpty_plugins.mysql.server.session import Row
 
@@ -50,6 +53,9 @@ _SPATIAL = frozenset(
 _UNICODE = frozenset({"utf8mb4", "utf8mb3", "utf8", "latin1"})
 _GENERATED = re.compile(r"\b(VIRTUAL|STORED|PERSISTENT) GENERATED\b", re.IGNORECASE)
 _STORED = re.compile(r"\b(STORED|PERSISTENT) GENERATED\b", re.IGNORECASE)
+_LONG_TEXTS = frozenset({"text", "mediumtext", "longtext"})
+LONG_ROW_BYTES = 1000
+"""From this length on of an average row, long texts are worth some work for each row in the client."""
 _KEY_TYPES = _NUMBERS | {"char", "varchar", "binary", "varbinary", "date", "datetime", "timestamp"}
 
 
@@ -58,7 +64,8 @@ class Column:
     """One column that a dump carries.
 
     ``value`` is SQL for its bytes; ``form`` says how the client writes them, after ``introducer``; ``literal`` is
-    SQL for the finished literal.
+    SQL for the finished literal, and ``short_literal``, if any, the same of a value that is surely shorter than
+    ``max_allowed_packet``; ``octets`` is how many bytes one may have at most, 0 where nobody knows.
     """
 
     name: str
@@ -68,6 +75,12 @@ class Column:
     value: str
     literal: str
     introducer: str = ""
+    short_literal: str = ""
+    octets: int = 0
+
+    def literal_within(self, packet: int) -> str:
+        """Return SQL for the literal on a server that makes no longer values than ``packet``."""
+        return self.short_literal if self.short_literal and 0 < self.octets < packet else self.literal
 
     @property
     def integer(self) -> bool:
@@ -97,15 +110,17 @@ def is_stored(extra: str) -> bool:
     return bool(_STORED.search(extra))
 
 
-def column(table: str, name: str, type: str, charset: str) -> Column:
+def column(table: str, name: str, type: str, charset: str, *, nullable: bool = True, octets: int = 0) -> Column:
     """Return how to write the column ``name`` of ``table``.
+
+    Of one that is not ``nullable`` a NULL is a value that was too long, and makes a NULL of the row, which is missed.
 
     Raises:
         SourceError: the type is not known; guessing how to write it could lose data.
     """
     quoted = identifier(name)
     form: Form
-    value, introducer, literal = quoted, "", ""
+    value, introducer, literal, short_literal = quoted, "", "", ""
     if type in _NUMBERS:
         form = "bare"
     elif type == "double":
@@ -121,6 +136,8 @@ def column(table: str, name: str, type: str, charset: str) -> Column:
     elif type == "json" or (type in _TEXTS and charset in _UNICODE):
         form = "text"
         value, literal = _text(quoted, type, charset)
+        if type != "json" and charset != "latin1":
+            short_literal = f"QUOTE(CAST({quoted} AS BINARY))"
     elif type in _TEXTS:
         form, introducer = "hex", f"_{charset} "
     elif type in _BYTES or type in _SPATIAL:
@@ -136,8 +153,26 @@ def column(table: str, name: str, type: str, charset: str) -> Column:
         charset=charset,
         form=form,
         value=value,
-        literal=literal or _on_server(form, value, introducer),
+        literal=literal or _on_server(form, value, introducer, nullable=nullable),
         introducer=introducer,
+        short_literal=short_literal,
+        octets=octets,
+    )
+
+
+def described_column(table: str, facts: Mapping[str, str]) -> Column:
+    """Return how to write a column of ``table``; ``facts`` is its row of information_schema.COLUMNS.
+
+    Raises:
+        SourceError: as ``column``.
+    """
+    return column(
+        table,
+        facts["COLUMN_NAME"],
+        facts["DATA_TYPE"].lower(),
+        facts["CHARACTER_SET_NAME"],
+        nullable=facts["IS_NULLABLE"] != "NO",
+        octets=int(facts["CHARACTER_OCTET_LENGTH"] or 0),
     )
 
 
@@ -153,20 +188,71 @@ def _text(quoted: str, type: str, charset: str) -> tuple[str, str]:
     return quoted, f"IF(LENGTH({quoted})>=@@max_allowed_packet,NULL,QUOTE(CAST({quoted} AS BINARY)))"
 
 
-def _on_server(form: Form, value: str, introducer: str) -> str:
+def _on_server(form: Form, value: str, introducer: str, *, nullable: bool) -> str:
     # A function whose result would be longer than max_allowed_packet returns NULL: only a value that is NULL itself may
     # become the word, or such a value would be lost. QUOTE makes the word of NULL alone.
     if form == "text":
         return f"QUOTE({value})"
     if form == "hex":
-        return f"IF({value} IS NULL,'NULL',CONCAT('{introducer}X''',HEX({value}),''''))"
-    return f"IFNULL({value},'NULL')" if form == "bare" else f"IFNULL(CONCAT('''',{value},''''),'NULL')"
+        literal = f"CONCAT('{introducer}X''',HEX({value}),'''')"
+        return f"IF({value} IS NULL,'NULL',{literal})" if nullable else literal
+    literal = value if form == "bare" else f"CONCAT('''',{value},'''')"
+    return f"IFNULL({literal},'NULL')" if nullable else literal
 
 
-def row_on_server(columns: Sequence[Column]) -> str:
-    """Return SQL for one finished row, ``END`` after it."""
-    parts = ",',',".join(c.literal for c in columns)
-    return f"CONCAT('(',{parts + ',' if parts else ''}')',_binary X'1a')"
+def raw_columns(columns: Sequence[Column], row_bytes: int) -> tuple[Column, ...]:
+    """Return the columns whose texts the server is to send as they are, of a table with such an average row."""
+    if row_bytes < LONG_ROW_BYTES:
+        return ()
+    return tuple(c for c in columns if c.type in _LONG_TEXTS and c.charset in _UNICODE and c.charset != "latin1")
+
+
+def row_on_server(columns: Sequence[Column], packet: int = 0, raw: Sequence[Column] = ()) -> str:
+    """Return SQL for one finished row, ``END`` after it; with ``raw`` columns, for what ``finish_rows`` makes one of.
+
+    Args:
+        columns: those of the row.
+        packet: the server's ``max_allowed_packet``; 0 where it is not known.
+        raw: those of them whose texts come as they are.
+    """
+    # CAST, for a mere literal lets the server take all of it for text, and look at every character.
+    parts = ",',',".join("CAST(X'1a' AS BINARY)" if c in raw else c.literal_within(packet) for c in columns)
+    row = f"'(',{parts + ',' if parts else ''}')',CAST(X'1a' AS BINARY)"
+    if not raw:
+        return f"CONCAT({row})"
+    lengths = ",',',".join(f"IFNULL(LENGTH({c.value}),'N')" for c in raw)
+    texts = ",".join(f"IFNULL({c.value},'')" for c in raw)
+    return f"CONCAT({lengths},':',{row},{texts})"
+
+
+def finish_rows(block: bytes, raw: int) -> tuple[int, bytes] | None:
+    """Return how many rows are in ``block``, and the rows, each finished; None where it ends within one.
+
+    A row with ``raw`` texts that came as they are is the length of each, or N for NULL; the row, with ``END`` in the
+    place of each text and behind it; then the texts.
+    """
+    pieces: list[bytes] = []
+    position = rows = 0
+    try:
+        while position < len(block):
+            colon = block.index(b":", position)
+            lengths, position = block[position:colon].split(b","), colon + 1
+            around = []
+            for _ in range(raw + 1):
+                end = block.index(END, position)
+                around.append(block[position:end])
+                position = end + 1
+            for before, length in zip(around[:-1], lengths, strict=True):
+                text = b"NULL"
+                if length != b"N":
+                    start, position = position, position + int(length)
+                    text = quote(block[start:position])
+                pieces += (before, text)
+            pieces += (around[-1], END)
+            rows += 1
+    except ValueError:  # its end is not there
+        return None
+    return (rows, b"".join(pieces)) if position == len(block) else None
 
 
 def row_in_client(columns: Sequence[Column]) -> Callable[[Row], bytes]:

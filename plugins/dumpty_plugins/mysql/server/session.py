@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -97,6 +98,11 @@ class Session:
                 self.execute("SET SESSION idle_transaction_timeout=0, idle_readonly_transaction_timeout=0")
         else:
             self.execute("SET SESSION max_execution_time=0")
+
+    @functools.cached_property
+    def packet(self) -> int:
+        """How long a value may be that the server makes in this session (``max_allowed_packet``)."""
+        return self.number("SELECT @@max_allowed_packet")
 
     def show_warnings(self, limit: int) -> None:
         """Let SHOW WARNINGS list up to ``limit`` a statement; ``warnings_shown`` is how many the account may have."""
