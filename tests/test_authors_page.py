@@ -35,7 +35,8 @@ def specified() -> dict[str, str]:
 
 
 def test_the_page_has_every_hook_with_its_exact_signature():
-    signatures = dict(re.findall(r"^(def (?P<name>\w+)\(.*\.\.\.)$", PYTHON[0], re.MULTILINE))
+    in_lines = re.sub(r"\(\n +(.*)\n\)", r"(\1)", PYTHON[0])  # one that is too long for a line has three
+    signatures = dict(re.findall(r"^(def (?P<name>\w+)\(.*\.\.\.)$", in_lines, re.MULTILINE))
     assert {line: name for name, line in specified().items()} == signatures
 
 
@@ -46,7 +47,13 @@ def test_every_hook_says_since_when_it_exists():
 
 def test_every_name_in_a_signature_comes_from_dumpty_itself():
     names = {n for line in specified().values() for n in re.findall(r"\b[A-Z]\w+", line)}
-    assert {n for n in names if not hasattr(dumpty, n)} == {"None", "AbstractContextManager", "Iterable", "Mapping", "Sequence"}
+    assert {n for n in names if not hasattr(dumpty, n)} == {
+        "None",
+        "AbstractContextManager",
+        "Iterable",
+        "Mapping",
+        "Sequence",
+    }
 
 
 def test_every_error_and_type_that_the_page_names_exists():
