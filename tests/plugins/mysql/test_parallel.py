@@ -255,6 +255,7 @@ def test_a_row_longer_than_a_part_and_tables_of_every_engine_come_back(
     )
     made = dump(driver, server.source(name), tmp_path / "d", "parallel", fingerprint=True, jobs=3)
     assert {o.path: o.rows for o in made.evidence.objects}["a_both"] is None
+    driver.examine(dump=made, options={})
     assert Counter(part.tables[0].path for part in of_rows(made))["no_key"] == 1
     target = database(create=False)
     assert {o.path: o.rows for o in load(driver, server.source(target), made).objects} == {
