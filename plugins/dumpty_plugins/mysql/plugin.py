@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dumpty import Addressing, Format, Option, PluginInfo, hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from dumpty import Dump, Evidence, Inspection, Options, Scratch, Sink, Source
@@ -56,7 +57,7 @@ def describe() -> PluginInfo:
                 default=processors(_MOST_JOBS),
                 help="connections that read or load side by side (default: one per processor, at most 4); a backup "
                 "over more than 1 needs MariaDB, its binary log or the right LOCK TABLES, and formatting=server",
-                verbs=("backup", "restore"),
+                verbs=("backup", "restore", "restore_tables"),
             ),
             Option(
                 name="part_size",
@@ -68,17 +69,22 @@ def describe() -> PluginInfo:
                 name="lock_timeout",
                 default=10,
                 help="seconds to wait for a lock before giving up",
-                verbs=("backup", "restore"),
+                verbs=("backup", "restore", "restore_tables"),
             ),
             Option(
                 name="stall_timeout",
                 default=600,
                 help="seconds that the server may send nothing while it is waited for, before the connection is given "
                 "up as stalled; what a new connection finds at work is waited for; 0: wait for as long as it takes",
-                verbs=("inspect", "databases", "backup", "restore"),
+                verbs=("inspect", "databases", "backup", "restore", "restore_tables"),
             ),
             Option(name="views", default=True, help="include views (needs the right SHOW VIEW)"),
-            Option(name="triggers", default=True, help="include triggers (needs the right TRIGGER)"),
+            Option(
+                name="triggers",
+                default=True,
+                help="include triggers (needs the right TRIGGER)",
+                verbs=("backup", "restore_tables"),
+            ),
             Option(
                 name="routines", default=True, help="include routines (needs SELECT on mysql.proc, or SHOW_ROUTINE)"
             ),
@@ -89,7 +95,7 @@ def describe() -> PluginInfo:
                 choices=("keep", "current"),
                 help="the definers of views, routines, triggers and events: those that the backup names (needs the "
                 "right to name them), or the account that restores",
-                verbs=("restore",),
+                verbs=("restore", "restore_tables"),
             ),
             Option(
                 name="fingerprint",
@@ -199,6 +205,17 @@ def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Ev
     from dumpty_plugins.mysql.restore import restore as load
 
     return load(with_stall_timeout(target, options), dump, overwrite=overwrite, options=options)
+
+
+@hookimpl
+def restore_tables(
+    target: Source, dump: Dump, tables: Mapping[str, str], overwrite: bool, options: Options
+) -> Evidence:
+    """Load some tables of a dump beside a database, and move them into it all at once."""
+    from dumpty_plugins.mysql.restore_tables import restore_tables as load
+    from dumpty_plugins.mysql.server.connection import with_stall_timeout
+
+    return load(with_stall_timeout(target, options), dump, tables, overwrite=overwrite, options=options)
 
 
 @hookimpl

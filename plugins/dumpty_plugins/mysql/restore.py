@@ -6,25 +6,21 @@ One that holds anything is refused, or with ``overwrite`` replaced as ``swap`` d
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from dumpty import DumptyError, Evidence, Locked, SourceError, Unfinished, commit_point, refuse_full_target
+from dumpty import DumptyError, Evidence, SourceError, Unfinished, commit_point, refuse_full_target
 from dumpty_plugins.mysql.loading.loader import Loader, check_stored_objects, drop
+from dumpty_plugins.mysql.loading.restore_lock import restore_lock
 from dumpty_plugins.mysql.loading.swap import Swap
 from dumpty_plugins.mysql.schema.catalog import alter_database, database_settings, listing
-from dumpty_plugins.mysql.schema.recovery import clear_killed_restore, exists, lock_name
+from dumpty_plugins.mysql.schema.recovery import clear_killed_restore, exists
 from dumpty_plugins.mysql.server.connection import connect, database_of
 from dumpty_plugins.mysql.server.session import Session, StatementError, address, versions
-from dumpty_plugins.mysql.server.sql import identifier, literal
+from dumpty_plugins.mysql.server.sql import identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dumpty import Dump, Options, Source
     from dumpty_plugins.mysql.schema.catalog import Settings
-
-_MOMENT_SECONDS = 5
 
 
 def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) -> Evidence:
@@ -43,7 +39,7 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
     control = connect(target, None)
     try:
         control.execute(f"SET SESSION lock_wait_timeout={lock_timeout}")
-        with _restore_lock(control, target, database):
+        with restore_lock(control, target, database):
             clear_killed_restore(control, target, database)
             database_exists = exists(control, database)
             if database_exists and listing(control, database):
@@ -57,15 +53,6 @@ def restore(target: Source, dump: Dump, *, overwrite: bool, options: Options) ->
             )
     finally:
         control.close()
-
-
-@contextlib.contextmanager
-def _restore_lock(control: Session, target: Source, database: str) -> Iterator[None]:
-    """Hold the name of this restore against every other one. The lock ends with the session."""
-    # The server may not yet have noticed that the session of one that failed has ended.
-    if control.text(f"SELECT GET_LOCK({literal(lock_name(database))}, {_MOMENT_SECONDS})") != "1":
-        raise Locked(f"another restore into {database} on {address(target)} is running: wait until it has ended")
-    yield
 
 
 def _fill(

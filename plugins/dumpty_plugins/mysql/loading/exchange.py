@@ -89,7 +89,7 @@ class Exchange:
             f"the exchange of {self._database} on {address(self._target)} (the next restore says how to go back)"
         )
         try:
-            self._control.execute(f"CREATE DATABASE {identifier(self._old)}{settings_clause(self._before.settings)}")
+            self._create_old()
         except StatementError as error:
             if not error.lost:
                 unfinished.settle()
@@ -106,10 +106,13 @@ class Exchange:
         unfinished.settle()
         try:
             self._control.execute("SET FOREIGN_KEY_CHECKS=0")
-            self._control.execute(f"DROP DATABASE {identifier(self._old)}")
+            self._control.execute(f"DROP DATABASE IF EXISTS {identifier(self._old)}")
         except DumptyError as error:
             notes.append(f"the restore is complete, but the old content, in {self._old}, could not be dropped: {error}")
         return notes
+
+    def _create_old(self) -> None:
+        self._control.execute(f"CREATE DATABASE {identifier(self._old)}{settings_clause(self._before.settings)}")
 
     def _exchange(self, old: list[str], new: list[str]) -> list[str]:
         save_definitions(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dumpty import Dump, DumptyError, Source
+    from dumpty_plugins.mysql.dumping.script_writer import Totals
     from dumpty_plugins.mysql.loading.allowlist import Statement
 
 _SESSION = ("SET NAMES utf8mb4", "SET time_zone='+00:00'", f"SET sql_mode='{LOOSE}'")
@@ -73,7 +74,7 @@ class Loader:
             SourceError: the server refused a statement, or the connection was lost.
             NotProvable: the server of a drill lacks what the backup needs.
         """
-        check_binary_log(self._session, self._target, dump.evidence.properties, in_drill=self._in_drill)
+        self._check_server(dump.evidence)
         for setting in _TABLES:
             with contextlib.suppress(StatementError):  # not known, read-only or not allowed there
                 self._session.execute(f"SET SESSION {setting}")
@@ -83,7 +84,8 @@ class Loader:
             # Who gives up on a silent server would give up on a large index.
             defer_indexes = "read_timeout" not in self._target.query
             with contextlib.closing(statements):
-                self._load(statements, TableFiller(self._session, pool, self._database, defer_indexes=defer_indexes))
+                tables = TableFiller(self._session, pool, self._database, defer_indexes=defer_indexes)
+                self._load(self._choose(statements), tables)
             pool.close()
         except BaseException:
             pool.stop()
@@ -91,20 +93,32 @@ class Loader:
         # What comes before the first stored object of a dump is the session that it was written in.
         for setting in _SESSION:
             self._session.execute(setting)
-        objects = counts(self._session, self._database)
-        totals = statements.totals
-        loaded = len(objects), sum(o.rows or 0 for o in objects)
-        if loaded != (totals.tables, totals.rows):
-            raise IntegrityError(
-                f"{loaded[0]} tables with {loaded[1]} rows were loaded, but the dump's last line says "
-                f"{totals.tables} with {totals.rows}"
-            )
+        objects = self._count(statements.totals, dump.evidence)
         require_same_evidence(
             expected=dump.evidence,
             found=Evidence(objects=objects),
             subject="what was loaded",
             advice="the target was left as it was; restore another backup",
         )
+        return objects
+
+    def _check_server(self, expected: Evidence) -> None:
+        """See that the server forbids nothing that the backup says it needs."""
+        check_binary_log(self._session, self._target, expected.properties, in_drill=self._in_drill)
+
+    def _choose(self, statements: Iterable[Statement]) -> Iterable[Statement]:
+        """Return those of a dump's statements that are to be executed: all of them."""
+        return statements
+
+    def _count(self, totals: Totals, expected: Evidence) -> tuple[ObjectEvidence, ...]:  # noqa: ARG002 - for others
+        """Count what is there, and compare it with the dump's last lines."""
+        objects = counts(self._session, self._database)
+        loaded = len(objects), sum(o.rows or 0 for o in objects)
+        if loaded != (totals.tables, totals.rows):
+            raise IntegrityError(
+                f"{loaded[0]} tables with {loaded[1]} rows were loaded, but the dump's last line says "
+                f"{totals.tables} with {totals.rows}"
+            )
         return objects
 
     def create_stored_objects(self, session: Session, *, events_disabled: bool = False, attempts: int = 1) -> None:

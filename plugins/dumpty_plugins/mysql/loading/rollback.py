@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dumpty_plugins.mysql.server.privileges import RoutineGrant
     from dumpty_plugins.mysql.server.session import Session
 
-_ATTEMPTS = 6
+ATTEMPTS = 6
 _KILL_CHECKS, _KILL_PAUSE_SECONDS = 600, 0.1
 """How often a session that was ended is looked for, and the seconds between."""
 
@@ -135,21 +135,25 @@ class Rollback:
         return False
 
     def _undo(self, control: Session) -> None:
-        if self.creating:
-            existing = {entry_identity(e) for e in listing(control, self._database)}
-            for statement in reversed(self._loader.created_objects):
-                if statement.creates_stored_object and (statement.kind.lower(), statement.name.lower()) in existing:
-                    drop(control, statement.kind, self._database, statement.name, attempts=_ATTEMPTS)
+        self._drop_created(control)
         self._move_back(control)
         if database_settings(control, self._database) != self._before.settings:
             with self._collecting_failures():
-                alter_database(control, self._database, self._before.settings, attempts=_ATTEMPTS)
+                alter_database(control, self._database, self._before.settings, attempts=ATTEMPTS)
         self._create_again(control)
         if self._failures:
             raise self._failures[0]
         if set(movable_names(control, self._old)) - {DEFINITIONS}:
             raise SourceError(f"tables are in {self._old} again")
-        control.execute_retrying(f"DROP DATABASE {identifier(self._old)}", _ATTEMPTS)
+        control.execute_retrying(f"DROP DATABASE IF EXISTS {identifier(self._old)}", ATTEMPTS)
+
+    def _drop_created(self, control: Session) -> None:
+        if not self.creating:
+            return
+        existing = {entry_identity(e) for e in listing(control, self._database)}
+        for statement in reversed(self._loader.created_objects):
+            if statement.creates_stored_object and (statement.kind.lower(), statement.name.lower()) in existing:
+                drop(control, statement.kind, self._database, statement.name, attempts=ATTEMPTS)
 
     def _move_back(self, control: Session) -> None:
         old = [n for n in movable_names(control, self._old) if n != DEFINITIONS]
@@ -159,7 +163,7 @@ class Rollback:
         moves = [(self._database, self._new, n) for n in movable_names(control, self._database) if n.lower() in moved]
         moves += [(self._old, self._database, n) for n in old]
         if moves:
-            control.execute_retrying(rename_statement(moves), _ATTEMPTS)
+            control.execute_retrying(rename_statement(moves), ATTEMPTS)
 
     def _create_again(self, control: Session) -> None:
         existing = {entry_identity(e) for e in listing(control, self._database)}
@@ -171,7 +175,7 @@ class Rollback:
             session.execute(f"SET sql_mode='{LOOSE}'")
             for statement in stored_object_statements(missing, self._before.settings.collation):
                 with self._collecting_failures():
-                    session.execute_retrying(statement.text, _ATTEMPTS)
+                    session.execute_retrying(statement.text, ATTEMPTS)
         finally:
             session.close()
         routines = {c.name.lower() for c in missing}

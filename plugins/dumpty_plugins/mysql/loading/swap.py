@@ -76,7 +76,7 @@ class Swap:
             self._rehearse()
             session = self._connect(self._new)
             try:
-                loader = Loader(session, self._target, self._new, jobs=self._jobs, keep_definers=self._keep_definers)
+                loader = self._loader(session)
                 objects = loader.load(dump)
                 loader.create_stored_objects(session, events_disabled=True)
                 triggers = [s.name for s in loader.stored_objects if s.kind == "TRIGGER"]
@@ -96,6 +96,9 @@ class Swap:
         except DumptyError as error:
             self._notes.append(f"{self._new} could not be dropped, and is of no use any more: {error}")
         return Evidence(objects=objects, versions=versions(self._control), notes=tuple(self._notes))
+
+    def _loader(self, session: Session) -> Loader:
+        return Loader(session, self._target, self._new, jobs=self._jobs, keep_definers=self._keep_definers)
 
     def _create_new(self) -> None:
         self._unfinished = Unfinished(

@@ -237,12 +237,17 @@ class CatalogReader:
             f"is gone or forbidden to their definers; drop or mend them ({views[0][1]})"
         )
 
-    def _triggers(self) -> list[StoredObject]:
+    def triggers(self, tables: Collection[str]) -> tuple[StoredObject, ...]:
+        """Read the triggers of some tables alone."""
+        return tuple(self._triggers(tables)) if tables else ()
+
+    def _triggers(self, tables: Collection[str] = ()) -> list[StoredObject]:
         if "trigger" in self._skip:
             return []
+        only = f"AND EVENT_OBJECT_TABLE IN ({', '.join(map(literal, sorted(tables)))}) " if tables else ""
         names = self._session.rows(
             "SELECT TRIGGER_NAME, DEFINER, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS "
-            f"WHERE TRIGGER_SCHEMA={literal(self._database)} "
+            f"WHERE TRIGGER_SCHEMA={literal(self._database)} {only}"
             "ORDER BY EVENT_OBJECT_TABLE, ACTION_TIMING, EVENT_MANIPULATION, ACTION_ORDER"
         )
         return [

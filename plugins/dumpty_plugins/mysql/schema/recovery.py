@@ -120,9 +120,6 @@ def save_definitions(
     """Write into ``DB__dumpty_old`` how to go back, all at once: nothing is begun before it is there."""
     _, old = side_databases(database)
     table = f"{identifier(old)}.{identifier(DEFINITIONS)}"
-    session.execute(
-        f"CREATE TABLE {table} (n INT PRIMARY KEY, stage VARCHAR(9), statement LONGBLOB NOT NULL) ENGINE=InnoDB"
-    )
     exchanging = [
         f"DROP DATABASE IF EXISTS {identifier(database)};",
         f"CREATE DATABASE {identifier(database)}{settings_clause(before.settings)};",
@@ -136,6 +133,35 @@ def save_definitions(
         *_scripted(stored_object_statements(before.stored_objects, before.settings.collation)),
         *(g + ";" for g in grants),
     ]
+    _save(session, table, exchanging, restoring)
+
+
+def save_table_definitions(
+    session: Session, before: Catalog, database: str, new: Sequence[str], replaced: Sequence[str]
+) -> None:
+    """Write into ``DB__dumpty_old`` how to go back from a restore of the tables ``new``.
+
+    ``replaced`` are those in whose place some of them come; ``before`` has their triggers.
+    """
+    _, old = side_databases(database)
+    exchanging = [
+        "SET FOREIGN_KEY_CHECKS=0;",
+        *(f"DROP TABLE IF EXISTS {identifier(database)}.{identifier(name)};" for name in new),
+        *([rename_statement([(old, database, name) for name in replaced]) + ";"] if replaced else []),
+    ]
+    restoring = [
+        f"USE {identifier(database)};",
+        f"SET sql_mode='{LOOSE}';",
+        *(text + ";" for c in before.stored_objects for text in drop_statements(c.kind, database, c.name)),
+        *_scripted(stored_object_statements(before.stored_objects, before.settings.collation)),
+    ]
+    _save(session, f"{identifier(old)}.{identifier(DEFINITIONS)}", exchanging, restoring)
+
+
+def _save(session: Session, table: str, exchanging: Sequence[str], restoring: Sequence[str]) -> None:
+    session.execute(
+        f"CREATE TABLE {table} (n INT PRIMARY KEY, stage VARCHAR(9), statement LONGBLOB NOT NULL) ENGINE=InnoDB"
+    )
     session.execute("START TRANSACTION")
     for n, (stage, text) in enumerate([*((_EXCHANGED, r) for r in exchanging), *((_ALWAYS, r) for r in restoring)], 1):
         data = text.encode("utf-8", "surrogateescape").hex()
@@ -151,7 +177,12 @@ def note_complete(session: Session, old: str) -> None:
 
 def rename_statement(moves: Iterable[tuple[str, str, str]]) -> str:
     """Return the statement that moves tables, each given as (from, to, name), all or none."""
-    parts = (f"{identifier(a)}.{identifier(n)} TO {identifier(b)}.{identifier(n)}" for a, b, n in moves)
+    return rename_tables_statement(((a, n), (b, n)) for a, b, n in moves)
+
+
+def rename_tables_statement(moves: Iterable[tuple[tuple[str, str], tuple[str, str]]]) -> str:
+    """Return the statement that moves tables, each from (database, name) to (database, name), all or none."""
+    parts = (f"{identifier(a)}.{identifier(old)} TO {identifier(b)}.{identifier(new)}" for (a, old), (b, new) in moves)
     return "RENAME TABLE " + ", ".join(parts)
 
 
