@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from dumpty_plugins.mysql.dumping.script_writer import Totals
     from dumpty_plugins.mysql.loading.allowlist import Statement
 
-_SESSION = ("SET NAMES utf8mb4", "SET time_zone='+00:00'", f"SET sql_mode='{LOOSE}'")
+SESSION = ("SET NAMES utf8mb4", "SET time_zone='+00:00'", f"SET sql_mode='{LOOSE}'")
+"""What a session is set to before tables and stored objects."""
 _TABLES = (
     "explicit_defaults_for_timestamp=1",  # or a TIMESTAMP that has no default would be given one
     "sql_require_primary_key=0",
@@ -91,7 +92,7 @@ class Loader:
             pool.stop()
             raise
         # What comes before the first stored object of a dump is the session that it was written in.
-        for setting in _SESSION:
+        for setting in SESSION:
             self._session.execute(setting)
         objects = self._count(statements.totals, dump.evidence)
         require_same_evidence(
@@ -132,7 +133,7 @@ class Loader:
         Raises:
             SourceError: the server refused a statement.
         """
-        for setting in _SESSION:
+        for setting in SESSION:
             session.execute(setting)
         self.created_objects = []
         for index, statement in enumerate(self.stored_objects):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from dumpty import IntegrityError, SourceError
-from dumpty_plugins.mysql.loading.loader import Loader, counts
+from dumpty_plugins.mysql.loading.loader import SESSION, Loader, counts
 from dumpty_plugins.mysql.schema.catalog import listing
 from dumpty_plugins.mysql.schema.catalog_reader import CatalogReader
 from dumpty_plugins.mysql.schema.fingerprint import fingerprint
@@ -58,6 +58,12 @@ class TableLoader(Loader):
         """From now on ``stored_objects`` are the triggers of the tables as they are called in the target."""
         self.stored_objects = [self.chosen.in_target(s) if s.kind == "TRIGGER" else s for s in self.stored_objects]
         self.created_objects = []
+
+    def create_stored_objects(self, session: Session, *, events_disabled: bool = False, attempts: int = 1) -> None:
+        """Create the triggers as ``Loader`` does; the session is as before afterwards."""
+        super().create_stored_objects(session, events_disabled=events_disabled, attempts=attempts)
+        for setting in SESSION:  # a dump sets it back behind its last object, which need not be one of ours
+            session.execute(setting)
 
     def _check_server(self, expected: Evidence) -> None:
         """Triggers are created beside the target before anything is moved: that says what the server forbids."""

@@ -85,7 +85,7 @@ class TableSwap(Swap):
             session = self._connect(self._database)
             try:
                 reader = CatalogReader(session, self._database, listing(session, self._database), ())
-                triggers = reader.triggers(self._replaced)
+                triggers = tuple(reader.triggers(self._replaced))
             finally:
                 session.close()
         self._before = Catalog(
@@ -187,8 +187,8 @@ class TableSwap(Swap):
     def _loader(self, session: Session) -> Loader:
         chosen = TableStatements(
             self._tables,
-            TargetNames(session, self._database, self._replaced),
-            CharacterSets(session),
+            TargetNames(self._control, self._database, self._replaced),
+            CharacterSets(self._control),
             triggers=self._triggers,
             collation=self._before.settings.collation if self._exists else "",
             fold=self._fold,

@@ -75,7 +75,7 @@ class CatalogReader:
         kinds = {e[1]: e[2] for e in self._entries if e[0] == "table"}
         sequences = tuple(self._sequence(n) for n, kind in sorted(kinds.items()) if kind == "SEQUENCE")
         tables = self.tables()
-        stored_objects = (*self._routines(), *self._views(), *self._triggers(), *self._events())
+        stored_objects = (*self._routines(), *self._views(), *self.triggers(), *self._events())
         return Catalog(
             settings=database_settings(self._session, self._database),
             sequences=sequences,
@@ -237,11 +237,8 @@ class CatalogReader:
             f"is gone or forbidden to their definers; drop or mend them ({views[0][1]})"
         )
 
-    def triggers(self, tables: Collection[str]) -> tuple[StoredObject, ...]:
-        """Read the triggers of some tables alone."""
-        return tuple(self._triggers(tables)) if tables else ()
-
-    def _triggers(self, tables: Collection[str] = ()) -> list[StoredObject]:
+    def triggers(self, tables: Collection[str] = ()) -> list[StoredObject]:
+        """Read the triggers alone, of all tables or of some."""
         if "trigger" in self._skip:
             return []
         only = f"AND EVENT_OBJECT_TABLE IN ({', '.join(map(literal, sorted(tables)))}) " if tables else ""
@@ -325,6 +322,7 @@ class CatalogReader:
             create,
             sql_mode or "",
             encode,
+            name=name.encode("utf-8", "surrogateescape"),
             definer=trigger_parts[0],
             table=trigger_parts[1],
             utf8_names=utf8_names,

@@ -117,7 +117,15 @@ def check_readable(create: bytes, charset: str, sql_mode: str, label: str) -> No
 
 
 def in_one_charset(
-    kind: str, create: bytes, sql_mode: str, encode: Encode, *, definer: bytes, table: bytes, utf8_names: bool
+    kind: str,
+    create: bytes,
+    sql_mode: str,
+    encode: Encode,
+    *,
+    name: bytes,
+    definer: bytes,
+    table: bytes,
+    utf8_names: bool,
 ) -> bytes:
     """Return the statement that creates a routine, trigger or event, every part of it in one character set.
 
@@ -126,12 +134,13 @@ def in_one_charset(
         create: as the server shows it.
         sql_mode: the mode that it is created in.
         encode: brings UTF-8 into the character set of the text.
+        name: of a trigger, in UTF-8.
         definer: of a trigger, as ``user@host`` in UTF-8.
         table: of a trigger, in UTF-8.
         utf8_names: whether the server shows a routine's name and definer in UTF-8, as MySQL does.
     """
     if kind == "trigger":
-        return _trigger(create, sql_mode, encode, definer, table) if not create.isascii() else create
+        return _trigger(create, sql_mode, encode, name, definer, table) if not create.isascii() else create
     if kind == "view":
         return create
     no_escapes = "NO_BACKSLASH_ESCAPES" in sql_mode.split(",")
@@ -188,7 +197,7 @@ def _head(create: bytes, sql_mode: str) -> tuple[int, int, int]:
     return name_end or position, type_start or position, position
 
 
-def _trigger(create: bytes, sql_mode: str, encode: Encode, definer: bytes, table: bytes) -> bytes:
+def _trigger(create: bytes, sql_mode: str, encode: Encode, name: bytes, definer: bytes, table: bytes) -> bytes:
     pieces = list(tokens(create, sql_mode))
     significant = [i for i, (kind, _) in enumerate(pieces) if kind not in {"space", "comment"}]
     upper = [pieces[i][1].upper() for i in significant]
@@ -198,6 +207,7 @@ def _trigger(create: bytes, sql_mode: str, encode: Encode, definer: bytes, table
             pieces[significant[position]] = ("quoted", encode(b"`" + name.replace(b"`", b"``") + b"`", part))
 
     kind_position = upper.index(b"TRIGGER")
+    replace(kind_position + 1, name, "name")  # as MariaDB shows it already, and MySQL does not
     if b"DEFINER" in upper[:kind_position]:
         position = upper.index(b"DEFINER")
         user, _, host = definer.rpartition(b"@")

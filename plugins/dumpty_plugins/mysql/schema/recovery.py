@@ -86,7 +86,8 @@ def clear_killed_restore(control: Session, target: Source, database: str) -> Non
         TargetNotEmpty: there is something else, or the only copy of the old content.
     """
     new, old = side_databases(database)
-    if exists(control, old) and (not read_mark(control, new) or _has_begun(control, old)):
+    begun = _has_begun(control, old) and not _is_untouched(control, database)
+    if exists(control, old) and (not read_mark(control, new) or begun):
         raise TargetNotEmpty(describe_state(control, target, database))
     if exists(control, new):
         if not read_mark(control, new) and listing(control, new):
@@ -95,7 +96,7 @@ def clear_killed_restore(control: Session, target: Source, database: str) -> Non
                 f"nobody needs it, DROP DATABASE {identifier(new)}, then run this again"
             )
         control.execute("SET FOREIGN_KEY_CHECKS=0")
-        control.execute(f"DROP DATABASE IF EXISTS {identifier(old)}")  # empty: nothing had been begun
+        control.execute(f"DROP DATABASE IF EXISTS {identifier(old)}")  # it holds no content: nothing had been begun
         control.execute(f"DROP DATABASE {identifier(new)}")
         control.execute("SET FOREIGN_KEY_CHECKS=1")
 
@@ -111,6 +112,8 @@ def require_no_exchange(session: Session, source: Source, database: str) -> None
         return
     if session.text(f"SELECT IS_USED_LOCK({literal(lock_name(database))})"):
         raise SourceError(f"{database} on {address(source)} is being overwritten by a restore: wait until it has ended")
+    if _is_untouched(session, database):
+        return
     raise SourceError(describe_state(session, source, database))
 
 
@@ -204,13 +207,29 @@ def _has_begun(session: Session, old: str) -> bool:
     return bool(_rows(session, old, "TRUE") or set(movable_names(session, old)) - {DEFINITIONS})
 
 
+def _is_of_tables(session: Session, old: str) -> bool:
+    """Whether it was a restore of single tables that wrote down how to go back."""
+    return bool(_rows(session, old, "TRUE")) and not _rows(session, old, "statement LIKE 'DROP DATABASE%'")
+
+
+def _is_untouched(session: Session, database: str) -> bool:
+    """Whether a restore of single tables was killed before it changed anything in ``database``.
+
+    Tables are moved all at once. Before that, triggers are dropped of those that are replaced.
+    """
+    new, old = side_databases(database)
+    if not _is_of_tables(session, old) or _rows(session, old, "statement LIKE 'DROP TRIGGER%'"):
+        return False
+    return bool(movable_names(session, new)) and not set(movable_names(session, old)) - {DEFINITIONS}
+
+
 def _is_complete(session: Session, old: str) -> bool:
     return bool(_rows(session, old, f"n={_COMPLETE}"))
 
 
 def describe_state(session: Session, target: Source, database: str) -> str:
     """Return in which state a restore left ``database`` and the old content beside it, and a way back."""
-    _, old = side_databases(database)
+    new, old = side_databases(database)
     drop = f"DROP DATABASE {identifier(old)}"
     existence = f"database {old} exists on {address(target)}"
     if not _rows(session, old, "TRUE"):
@@ -225,7 +244,8 @@ def describe_state(session: Session, target: Source, database: str) -> str:
         )
     # Where the old content had no tables to lose, the whole script is right in either state.
     exchanged = set(movable_names(session, old)) - {DEFINITIONS} or not _rows(session, old, "statement LIKE 'RENAME%'")
-    client = "mariadb" if session.mariadb else "mysql"
+    if _is_of_tables(session, old):  # the new tables leave their place all at once
+        exchanged = not movable_names(session, new)
     condition = "n>0" if exchanged else f'stage="{_ALWAYS}"'
     client = "mariadb" if session.mariadb else "mysql"
     command = (
