@@ -333,7 +333,9 @@ def test_what_a_killed_restore_left_is_never_deleted(
 def test_two_restores_of_one_target_exclude_each_other(
     server: MariaDBServer, database, new_backup: FileDump, monkeypatch
 ) -> None:
-    monkeypatch.setattr("dumpty_plugins.mysql.restore._MOMENT_SECONDS", 1)  # the other one goes on for longer anyhow
+    monkeypatch.setattr(
+        "dumpty_plugins.mysql.loading.restore_lock._MOMENT_SECONDS", 1
+    )  # the other one goes on for longer anyhow
     target = database(create=False)
     inside, go_on = threading.Event(), threading.Event()
     results: list[Evidence] = []
