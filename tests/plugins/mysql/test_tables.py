@@ -15,7 +15,7 @@ from plugins.mysql.content import OBJECTS, TYPES, build, cells
 from plugins.mysql.test_killed_swap import follow
 from plugins.mysql.test_restore import state
 from support.drive import FileDump, defaults, dump
-from support.mariadb_server import MariaDBServer
+from support.mariadb_server import MariaDBServer, running_server
 
 import dumpty_plugins.mysql.plugin as driver
 from dumpty import (
@@ -334,6 +334,32 @@ def test_what_a_key_that_dangles_does_not_fit_is_not_restored(server: MariaDBSer
     refused = restore(name, "customers=lost")
     assert isinstance(refused.exception, SourceError)
     assert state(server, name) == before
+
+
+def test_a_server_that_ignores_case_takes_names_as_it_sees_them(mariadb: MariaDBServer, server, database, made) -> None:
+    source = database(
+        "CREATE TABLE Orders (id INT PRIMARY KEY, other INT, CONSTRAINT Self FOREIGN KEY (other) REFERENCES Orders (id))",
+        "CREATE TABLE Lines_ (id INT PRIMARY KEY, CONSTRAINT Of FOREIGN KEY (id) REFERENCES Orders (id))",
+        "CREATE TRIGGER Trig BEFORE INSERT ON Orders FOR EACH ROW SET @x=1",
+        "INSERT INTO Orders (id) SELECT seq FROM seq_1_to_5",
+        "INSERT INTO Lines_ VALUES (1)",
+    )
+    restore = made("sql", source, fingerprint=True)
+    with running_server("--lower-case-table-names=1") as other:
+
+        def put(*tables: str, **how: object) -> BackupResult:
+            return restore("", *tables, url=other.url("shop"), other=True, **how)
+
+        put("Orders", "Lines_=LINES", create=True).raise_for_error()
+        assert other.run("SELECT COUNT(*) FROM orders JOIN `lines` USING (id)", database="shop") == [(1,)]
+        assert isinstance(put("Lines_=Lines").exception, TargetNotEmpty)
+        refused = put("Orders=ORDERS", overwrite=True)
+        assert "Of of shop.lines to orders" in refused.error
+        other.run("DELETE FROM `lines`", "DELETE FROM orders", database="shop")
+        put("Orders", "Lines_=Lines", overwrite=True).raise_for_error()
+        assert other.run("SELECT COUNT(*) FROM orders JOIN `lines` USING (id)", database="shop") == [(1,)]
+        assert [t[0] for t in triggers(other, "shop", "orders")] == ["Trig"]
+        assert isinstance(put("Orders=A", "Lines_=a").exception, OptionError)
 
 
 # -- what is missing ---------------------------------------------------------------------------------------------

@@ -81,11 +81,13 @@ class TableLoader(Loader):
         if missing := sorted(self._paths - set(self.chosen.paths.values())):
             raise SourceError(f"the backup has no table {', '.join(missing)} that could be restored alone")
         self._require_no_links_out()
-        paths = {name.casefold(): path for name, path in self.chosen.paths.items()}
-        paths |= self.chosen.paths
         found = counts(self._session, self._database)
-        objects = [replace(o, path=paths.get(o.path, paths.get(o.path.casefold(), o.path))) for o in found]
-        return self._fingerprinted(objects, expected)
+        return self._fingerprinted([replace(o, path=self._path(o.path)) for o in found], expected)
+
+    def _path(self, name: str) -> str:
+        """Return the path in the backup of a table here, whose name may be in lower case."""
+        paths = self.chosen.paths
+        return paths.get(name) or next((p for n, p in paths.items() if n.casefold() == name.casefold()), name)
 
     def _require_no_links_out(self) -> None:
         """See that foreign keys refer to these tables alone, however the dump made them."""
@@ -111,8 +113,7 @@ class TableLoader(Loader):
             reader = CatalogReader(session, self._database, listing(session, self._database), ())
             digests = {}
             for table in reader.tables():
-                path = self.chosen.paths.get(table.name, table.name)
-                if path in wanted:
+                if (path := self._path(table.name)) in wanted:
                     digests[path] = fingerprint(session, table)[1]
         finally:
             session.close()

@@ -254,8 +254,8 @@ def describe_state(session: Session, target: Source, database: str) -> str:
     )
     if exchanged:
         return (
-            f"{existence}: a restore of {database} did not end while it exchanged old and new; the old tables, if it "
-            f"replaced any, are in {old}, and {database} holds the new ones, but perhaps not all else; to go back: "
+            f"{existence}: a restore of {database} did not end while it exchanged old and new; the old tables are in "
+            f"{old}, if it replaced any, and {database} holds the new ones, but perhaps not all else; to go back: "
             f"{command}; to give the old content up: {drop}, and restore again with overwrite"
         )
     return (
