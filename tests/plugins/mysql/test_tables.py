@@ -247,6 +247,27 @@ def test_a_trigger_in_another_character_set_finds_its_table(server: MariaDBServe
     restore(source, "bücher=книги", triggers=False).raise_for_error()
 
 
+def test_keys_that_a_server_would_not_take_anew_are_moved(mysql: MariaDBServer, server, database, made) -> None:
+    source = database(
+        "SET restrict_fk_on_non_standard_key=0",
+        "CREATE TABLE parent (id INT PRIMARY KEY, code INT, KEY (code))",
+        "CREATE TABLE child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES parent (code))",
+        "INSERT INTO parent VALUES (1, 1)",
+        "INSERT INTO child VALUES (1, 1)",
+    )
+    restore = made("sql", source)
+    before = state(mysql, source)
+    restore(source, "parent=p", "child=c").raise_for_error()
+    assert "REFERENCES `p` (`code`)" in created(mysql, source, "c")
+    mysql.run("SET FOREIGN_KEY_CHECKS=0", "DROP TABLE parent, p, c", database=source)
+    restore(source, "parent").raise_for_error()
+    assert state(mysql, source) == before
+    restore(source, "parent", "child", overwrite=True).raise_for_error()
+    assert state(mysql, source) == before
+    restore.manager.restore(restore.backup.id, mysql.url(source), overwrite=True).raise_for_error()
+    assert state(mysql, source) == before
+
+
 # -- what is there already ---------------------------------------------------------------------------------------
 
 

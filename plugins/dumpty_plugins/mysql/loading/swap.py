@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from dumpty import DumptyError, Evidence, SourceError, Unfinished
 from dumpty_plugins.mysql.loading.exchange import Exchange
-from dumpty_plugins.mysql.loading.loader import Loader
+from dumpty_plugins.mysql.loading.loader import Loader, accept_any_table
 from dumpty_plugins.mysql.loading.rehearsal import rehearse
 from dumpty_plugins.mysql.schema.catalog import Catalog, listing, movable_names, settings_clause
 from dumpty_plugins.mysql.schema.catalog_reader import CatalogReader
@@ -65,6 +65,7 @@ class Swap:
         self._before: Catalog
         self._grants: list[RoutineGrant] = []
         self._notes: list[str] = []
+        accept_any_table(control)
 
     def restore(self, dump: Dump) -> Evidence:
         """Load ``dump`` beside, check it, and put it in the old content's place."""
@@ -128,6 +129,7 @@ class Swap:
         session = connect(self._target, database)
         try:
             session.execute(f"SET SESSION lock_wait_timeout={self._lock_timeout}")
+            accept_any_table(session)
         except BaseException:
             session.abandon()
             raise
