@@ -383,6 +383,38 @@ def test_a_server_that_ignores_case_takes_names_as_it_sees_them(mariadb: MariaDB
         assert isinstance(put("Orders=A", "Lines_=a").exception, OptionError)
 
 
+def test_a_broken_table_that_was_put_aside_keeps_its_names(server: MariaDBServer, database, made, caplog) -> None:
+    source = database(
+        "CREATE TABLE `größe x` (id INT PRIMARY KEY)",
+        """CREATE TABLE `bücher` (id INT PRIMARY KEY, p INT, q INT, FOREIGN KEY (p) REFERENCES `größe x` (id),
+            CONSTRAINT `é'``é` FOREIGN KEY (q) REFERENCES `bücher` (id), CHECK (q <> 7))""",
+        "CREATE TRIGGER `tr``é` BEFORE INSERT ON `bücher` FOR EACH ROW SET NEW.q = NULL",
+    )
+    restore = made("parallel", source)
+    before = created(server, source, "bücher")
+    server.run("RENAME TABLE `bücher` TO broken", database=source)
+    broken = created(server, source, "broken"), triggers(server, source, "broken")
+    tables = {"größe x": "ß`\"'x", "bücher": "bücher"}
+    restore.manager.restore(restore.backup.id, server.url(source), tables=tables).raise_for_error()
+    again = created(server, source, "bücher")
+    assert again.replace("é_2", "é").replace("`ß``\"'x`", "`größe x`") == before
+    assert [t[0] for t in triggers(server, source, "bücher")] == ["tr`é_2"]
+    assert (created(server, source, "broken"), triggers(server, source, "broken")) == broken
+    assert "the foreign key é'`é is called é'`é_2" in caplog.text
+
+
+def test_names_that_differ_in_case_are_two_tables(server: MariaDBServer, database, made) -> None:
+    source = database(
+        "CREATE TABLE a (id INT PRIMARY KEY)",
+        "CREATE TABLE A (id INT PRIMARY KEY, CONSTRAINT up FOREIGN KEY (id) REFERENCES a (id))",
+    )
+    restore = made("sql", source)
+    before = state(server, source)
+    assert "up of" in restore(source, "a", overwrite=True).error
+    restore(source, "a", "A", overwrite=True).raise_for_error()
+    assert state(server, source) == before
+
+
 # -- what is missing ---------------------------------------------------------------------------------------------
 
 

@@ -135,7 +135,7 @@ class TableSwap(Swap):
         """
         if not self._replaced:
             return
-        replaced = {name.casefold() for name in self._replaced}
+        replaced = {self._folded(name) for name in self._replaced}
         referring = []
         for row in self._control.rows(
             "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, CONSTRAINT_NAME, REFERENCED_TABLE_NAME "
@@ -143,9 +143,9 @@ class TableSwap(Swap):
             f"WHERE UNIQUE_CONSTRAINT_SCHEMA={literal(self._database)}"
         ):
             schema, table, name, parent = (decode(v) for v in row)
-            if parent.casefold() not in replaced:
+            if self._folded(parent) not in replaced:
                 continue
-            if schema != self._database or table.casefold() not in replaced:
+            if schema != self._database or self._folded(table) not in replaced:
                 referring.append(f"{name} of {schema}.{table} to {parent}")
         if referring:
             raise SourceError(
