@@ -12,9 +12,10 @@ from dumpty.process import BLOCK
 from dumpty_plugins.postgres.loading.archive import ArchiveLoader
 from dumpty_plugins.postgres.loading.definitions import Definitions
 from dumpty_plugins.postgres.loading.optional_parts import Parts
+from dumpty_plugins.postgres.loading.room import Room, names_of
 from dumpty_plugins.postgres.loading.rows import load_rows
 from dumpty_plugins.postgres.loading.swap import ReplacementDatabase, may_create
-from dumpty_plugins.postgres.loading.tables import TableLoader, names_of
+from dumpty_plugins.postgres.loading.tables import TableLoader
 from dumpty_plugins.postgres.schema.properties import read_properties
 from dumpty_plugins.postgres.schema.recovery import recovery_notes
 from dumpty_plugins.postgres.server.connection import psycopg2, rows, version
@@ -139,7 +140,8 @@ class _Job:
     ) -> Evidence:
         """Load and count in the transaction that the session ``target`` is in, at ``address``."""
         loader = TableLoader(address, target, self._names, self._dump.evidence)
-        loader.require_room(overwrite=overwrite)
+        room = Room(address, target, self._names, self._dump.evidence)
+        room.require(overwrite=overwrite)
         with self._new_database(properties) as scratch:
             scratch_address = self._address.for_database(scratch.name)
             with closing(scratch_address.connect()) as connection:
@@ -148,9 +150,9 @@ class _Job:
                 self._read_definitions(definitions, version(connection)[0])
                 with translate_errors(self._address, "putting the definitions of tables together beside"):
                     definitions.choose(self._names, triggers=bool(self._options["triggers"]))
-                loader.make_room(overwrite=overwrite)
+                room.make(overwrite=overwrite)
                 with translate_errors(self._address, "putting the definitions of tables together beside"):
-                    definitions.rename(loader.free_name)
+                    definitions.rename(room.free_name)
                     before, behind = definitions.statements("pre-data"), definitions.statements("post-data")
                     values = definitions.sequence_values()
         loader.require_possible([*before, *behind])
@@ -163,7 +165,7 @@ class _Job:
         loader.run(behind)
         evidence = loader.count()
         loader.run([*before, *behind], privileges=True)
-        return replace(evidence, notes=(*definitions.notes, *loader.notes, *self._parts.notes))
+        return replace(evidence, notes=(*definitions.notes, *room.notes, *self._parts.notes))
 
     def _read_definitions(self, definitions: Definitions, server: int) -> None:
         if self._archive is not None:

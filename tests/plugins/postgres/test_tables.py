@@ -249,7 +249,7 @@ def test_what_something_else_needs_is_not_replaced(dbs, name, made):
 def test_somebody_who_uses_the_table_is_waited_for_and_named_a_lock(dbs, made, monkeypatch):
     database = dbs.new("CREATE TABLE a AS SELECT 1 AS id")
     restore = made("native", database)
-    monkeypatch.setattr("dumpty_plugins.postgres.loading.tables._LOCK_TIMEOUT", "200ms")
+    monkeypatch.setattr("dumpty_plugins.postgres.loading.room._LOCK_TIMEOUT", "200ms")
     with contextlib.closing(dbs.server.connect(database)) as other, other.cursor() as cursor:
         other.autocommit = False
         cursor.execute("SELECT * FROM a")
@@ -371,41 +371,42 @@ def test_a_cell_that_was_changed_is_found_by_its_fingerprint(dbs, name, tmp_path
     assert dumped(dbs, name) == before
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "DROP TABLE shop.lines;",
-        "ALTER TABLE shop.customers ADD COLUMN evil text;",
-        "SET session_replication_role = replica;",
-        "SET ROLE pg_monitor;",
-        "CREATE TABLE shop.evil AS SELECT 1;",
-        "CREATE FUNCTION shop.evil() RETURNS int LANGUAGE sql AS 'SELECT 1';",
-        "COPY shop.customers FROM '/etc/passwd';",
-        "GRANT ALL ON TABLE shop.customers TO PUBLIC;",
-        "CREATE TRIGGER evil BEFORE INSERT ON shop.lines FOR EACH ROW EXECUTE FUNCTION shop.touch();",
-        "COMMENT ON TABLE shop.lines IS 'of shop.orders';",
-        "SELECT pg_catalog.setval('shop.other', 99, true);",
-        "DO 'BEGIN DROP TABLE shop.lines; END';",
-        "COPY shop.orders TO PROGRAM 'touch {written}';",
-        "GRANT postgres TO evil_member /* ON TABLE shop.orders */;",
-        "GRANT ALL ON TABLE shop.orders, shop.lines TO PUBLIC;",
-        "CREATE TRIGGER x BEFORE /* ON shop.orders */ INSERT ON shop.lines EXECUTE FUNCTION shop.touch();",
-        "CREATE TABLE shop.orders2 AS WITH d AS (DELETE FROM shop.lines RETURNING *) SELECT * FROM d;",
-    ],
+FORGED = (
+    "DROP TABLE shop.lines;",
+    "ALTER TABLE shop.customers ADD COLUMN evil text;",
+    "SET session_replication_role = replica;",
+    "SET ROLE pg_monitor;",
+    "CREATE TABLE shop.evil AS SELECT 1;",
+    "CREATE FUNCTION shop.evil() RETURNS int LANGUAGE sql AS 'SELECT 1';",
+    "COPY shop.customers FROM '/etc/passwd';",
+    "GRANT ALL ON TABLE shop.customers TO PUBLIC;",
+    "CREATE TRIGGER evil BEFORE INSERT ON shop.lines FOR EACH ROW EXECUTE FUNCTION shop.touch();",
+    "COMMENT ON TABLE shop.lines IS 'of shop.orders';",
+    "SELECT pg_catalog.setval('shop.other', 99, true);",
+    "DO 'BEGIN DROP TABLE shop.lines; END';",
+    "COPY shop.orders TO PROGRAM 'touch {written}';",
+    "GRANT postgres TO evil_member /* ON TABLE shop.orders */;",
+    "GRANT ALL ON TABLE shop.orders, shop.lines TO PUBLIC;",
+    "CREATE TRIGGER x BEFORE /* ON shop.orders */ INSERT ON shop.lines EXECUTE FUNCTION shop.touch();",
+    "CREATE TABLE shop.orders2 AS WITH d AS (DELETE FROM shop.lines RETURNING *) SELECT * FROM d;",
 )
-def test_statements_of_a_dump_that_are_none_of_the_tables_are_not_run(dbs, name, tmp_path, statement):
+
+
+def test_statements_of_a_dump_that_are_none_of_the_tables_are_not_run(dbs, name, tmp_path):
+    """Whatever they look like, and whether none of the tables is there yet where they stand, or all are."""
     dbs.server.script(name, "CREATE SEQUENCE shop.other; CREATE ROLE evil_member")
     made = dump(driver, dbs.source(name), tmp_path / "d", "sql")
-    text, end = made.file.read_text(), "-- PostgreSQL database dump complete"
+    text = made.file.read_text()
     before, members = dumped(dbs, name), dbs.server.execute("SELECT count(*) FROM pg_auth_members")
-    for place in ("SET default_tablespace", end):  # where none of the tables is there yet, and where all are
+    for statement in FORGED:
         forged = statement.format(written=tmp_path / "written") if "{written}" in statement else statement
-        made.file.write_text(text.replace(place, f"{forged}\n{place}", 1))
-        with contextlib.suppress(DumptyError):
-            put_back(dbs.source(name), made, "shop.orders")
-            dbs.server.script(name, "DROP TABLE shop.again")
-        assert dumped(dbs, name) == before
-        assert dbs.server.execute("SELECT count(*) FROM pg_auth_members") == members
+        for place in ("SET default_tablespace", "-- PostgreSQL database dump complete"):
+            made.file.write_text(text.replace(place, f"{forged}\n{place}", 1))
+            with contextlib.suppress(DumptyError):
+                put_back(dbs.source(name), made, "shop.orders")
+                dbs.server.script(name, "DROP TABLE shop.again")
+        assert dumped(dbs, name) == before, statement
+        assert dbs.server.execute("SELECT count(*) FROM pg_auth_members") == members, statement
         assert not (tmp_path / "written").exists()
     dbs.server.execute("DROP ROLE evil_member")
 
