@@ -15,12 +15,23 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 from msgspec.structs import replace
 
-from dumpty import Evidence, Format, IntegrityError, ObjectEvidence, Option, PluginInfo, SourceError, hookimpl
+from dumpty import (
+    DumptyError,
+    Evidence,
+    Format,
+    IntegrityError,
+    ObjectEvidence,
+    Option,
+    PluginInfo,
+    SourceError,
+    hookimpl,
+)
 from testing.breaks import ANY, breaks
-from testing.jsonl import JsonLines, JsonLinesInParts, ProvingJsonLines
+from testing.jsonl import JsonLines, JsonLinesByTable, JsonLinesInParts, JsonLinesInPartsByTable, ProvingJsonLines
 
 # -- inspect ---------------------------------------------------------------------------------------------------------
 
@@ -752,6 +763,133 @@ class CannotReadAhead(JsonLines):
 @breaks("test_restore_is_refused_where_it_is_not_claimed")
 class RestoresUnclaimed(JsonLines):
     flags = {"restores": False}  # noqa: RUF012 - of its suite
+
+
+# -- restore_tables --------------------------------------------------------------------------------------------------
+
+ALONE_RULE = "test_a_table_comes_back_alone"
+BESIDE_RULE = "test_a_table_comes_back_beside_what_is_there"
+REPLACING_RULE = "test_overwriting_replaces_one_table"
+FAILING_RULE = "test_a_failed_restore_of_a_table_leaves_the_target"
+COUNT_RULE = "test_rows_that_a_table_lacks_are_an_error"
+LACKING_RULE = "test_a_table_that_the_dump_lacks_is_an_error"
+
+
+@breaks(ALONE_RULE, BESIDE_RULE, REPLACING_RULE)
+class RestoresAllTables(JsonLinesByTable):
+    def put_tables(self, loaded, changed, tables):
+        others = {table.stem: table.stem for table in loaded.iterdir()}
+        super().put_tables(loaded, changed, {**others, **tables})
+
+
+@breaks(ALONE_RULE, BESIDE_RULE)
+class CountsNoTable(JsonLinesByTable):
+    @hookimpl
+    def restore_tables(self, target, dump, tables, overwrite):
+        super().restore_tables(target, dump, tables, overwrite)
+        return Evidence()
+
+
+@breaks(ALONE_RULE, FAILING_RULE)
+class LeavesAPartUnread(JsonLinesInPartsByTable):
+    """Reads no part but those that name a table."""
+
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        return JsonLinesInParts().restore(target=target, dump=dump, overwrite=overwrite, options=options)
+
+    def lines(self, dump):
+        yield from super().lines(SimpleNamespace(parts=[part for part in dump.parts if part.tables]))
+        yield b'{"end": 0}'
+
+
+@breaks(BESIDE_RULE)
+class ForgetsTheNewName(JsonLinesByTable):
+    def put_tables(self, loaded, changed, tables):
+        super().put_tables(loaded, changed, {table: table for table in tables})
+
+
+@breaks(BESIDE_RULE)
+class CountsUnderTheNewName(JsonLinesByTable):
+    @hookimpl
+    def restore_tables(self, target, dump, tables, overwrite):
+        evidence = super().restore_tables(target, dump, tables, overwrite)
+        return replace(evidence, objects=tuple(replace(o, path=tables[o.path]) for o in evidence.objects))
+
+
+@breaks("test_a_table_that_is_there_is_refused")
+class OverwritesATableUnasked(JsonLinesByTable):
+    def refuse_tables(self, path, tables, overwrite):
+        pass
+
+
+@breaks(REPLACING_RULE)
+class MergesIntoATable(JsonLinesByTable):
+    def put_tables(self, loaded, changed, tables):
+        for table, name in tables.items():
+            with (changed / f"{name}.jsonl").open("a") as file:
+                file.write((loaded / f"{table}.jsonl").read_text())
+
+
+@breaks(REPLACING_RULE)
+class KeepsATableThatIsThere(JsonLinesByTable):
+    def put_tables(self, loaded, changed, tables):
+        missing = {t: name for t, name in tables.items() if not (changed / f"{name}.jsonl").exists()}
+        super().put_tables(loaded, changed, missing)
+
+
+@breaks(REPLACING_RULE)
+class DropsTheOtherTables(JsonLinesByTable):
+    @hookimpl
+    def restore_tables(self, target, dump, tables, overwrite):
+        evidence = super().restore_tables(target, dump, tables, overwrite)
+        if overwrite:
+            for table in Path(target.database).iterdir():
+                if table.stem not in tables.values():
+                    table.unlink()
+        return evidence
+
+
+@breaks(FAILING_RULE, COUNT_RULE)
+class DropsATableBeforeTheEnd(JsonLinesByTable):
+    def refuse_tables(self, path, tables, overwrite):
+        super().refuse_tables(path, tables, overwrite)
+        for name in tables.values():
+            (path / f"{name}.jsonl").unlink(missing_ok=True)
+
+
+@breaks(FAILING_RULE)
+class TakesDamageForTheEndOfATable(JsonLinesByTable):
+    @hookimpl
+    def restore_tables(self, target, dump, tables, overwrite):
+        try:
+            return super().restore_tables(target, dump, tables, overwrite)
+        except IntegrityError as error:
+            if "damaged" in str(error):
+                return dump.evidence
+            raise
+
+
+@breaks(COUNT_RULE)
+class ChecksNoTable(JsonLinesByTable):
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        return JsonLines().restore(target=target, dump=dump, overwrite=overwrite, options=options)
+
+    def check(self, evidence, dump):
+        pass
+
+
+@breaks(LACKING_RULE)
+class RestoresNothingOfATableThatIsMissing(JsonLinesByTable):
+    @hookimpl
+    def restore_tables(self, target, dump, tables, overwrite):
+        try:
+            return super().restore_tables(target, dump, tables, overwrite)
+        except DumptyError as error:
+            if "only" in str(error):
+                return Evidence()
+            raise
 
 
 # -- examine and scratch ---------------------------------------------------------------------------------------------

@@ -191,6 +191,52 @@ class JsonLinesInParts(JsonLines):
             yield from super().lines(part)
 
 
+class JsonLinesByTable(JsonLines):
+    """The same, and it restores single tables."""
+
+    @hookimpl
+    def restore_tables(self, target, dump, tables, overwrite):
+        path = Path(target.database)
+        self.refuse_tables(path, tables, overwrite)
+        loaded, changed = (path.with_name(f"{path.name}.{uuid.uuid4().hex}.part") for _ in range(2))
+        loaded.mkdir()
+        try:
+            evidence = self.of_tables(self.load(dump, loaded), tables)
+            self.check(evidence, dump)
+            self.copy_old(path, changed)
+            self.put_tables(loaded, changed, tables)
+            self.put_in_place(changed, path)
+        finally:
+            for directory in (loaded, changed):
+                shutil.rmtree(directory, ignore_errors=True)
+        return evidence
+
+    def refuse_tables(self, path, tables, overwrite):
+        there = [name for name in tables.values() if (path / f"{name}.jsonl").exists()]
+        if there and not overwrite:
+            raise TargetNotEmpty(f"{path} has {there}")
+
+    def of_tables(self, evidence, tables):
+        found = replace(evidence, objects=tuple(o for o in evidence.objects if o.path in tables))
+        if len(found.objects) != len(tables):
+            raise IntegrityError(f"the dump holds of {list(tables)} only {[o.path for o in found.objects]}")
+        return found
+
+    def copy_old(self, path, changed):
+        if path.is_dir():
+            shutil.copytree(path, changed)
+        else:
+            changed.mkdir()
+
+    def put_tables(self, loaded, changed, tables):
+        for table, name in tables.items():
+            (loaded / f"{table}.jsonl").replace(changed / f"{name}.jsonl")
+
+
+class JsonLinesInPartsByTable(JsonLinesByTable, JsonLinesInParts):
+    """Both: parts, of which those of single tables are read."""
+
+
 class _Scratch:
     versions = MappingProxyType({"jsonl": "1"})
 
@@ -266,3 +312,5 @@ class ProvingJsonLines(JsonLines):
 PLUGIN = JsonLines()
 PROVING = ProvingJsonLines()
 IN_PARTS = JsonLinesInParts()
+BY_TABLE = JsonLinesByTable()
+IN_PARTS_BY_TABLE = JsonLinesInPartsByTable()

@@ -39,7 +39,7 @@ class JsonLinesSuite(DriverSuite):
 
     @pytest.fixture
     def full_target(self, tmp_path):
-        return fill(tmp_path / "full", other=5)
+        return fill(tmp_path / "full", other=5, customer=3)
 
     @pytest.fixture
     def empty_target(self, tmp_path):

@@ -44,6 +44,7 @@ def test_a_broken_plugin_is_caught_by_the_test_of_its_rule(module, name, broken_
 @pytest.mark.parametrize("module", MODULES)
 def test_every_test_of_a_suite_catches_a_broken_plugin(module):
     suite_tests = caught.tests_of(SMALL[module]) - caught.tests_of(Suite)
+    suite_tests |= {test for tests in SMALL[module].claims.values() for test in tests}
     assert suite_tests - {broken_rule.rule for broken_rule in caught.plugins(module).values()} == set()
 
 

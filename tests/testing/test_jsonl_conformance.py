@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testing.jsonl import IN_PARTS, PLUGIN, PROVING
+from testing.jsonl import BY_TABLE, IN_PARTS, IN_PARTS_BY_TABLE, PLUGIN, PROVING
 from testing.jsonl_suite import JsonLinesSuite
 
 
@@ -16,3 +16,11 @@ class TestProvingJsonLines(JsonLinesSuite):
 
 class TestJsonLinesInParts(JsonLinesSuite):
     plugin = IN_PARTS
+
+
+class TestJsonLinesByTable(JsonLinesSuite):
+    plugin = BY_TABLE
+
+
+class TestJsonLinesInPartsByTable(JsonLinesSuite):
+    plugin = IN_PARTS_BY_TABLE

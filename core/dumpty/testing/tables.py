@@ -71,10 +71,14 @@ class TableRules(DriverRules):
         """One table comes back under another name into a database with content, which stays as it was."""
         path, dump = self._dump_of_table(host, source, tmp_path, form)
         before, name = dict(self.rows(full_target)), f"{path}_again"
-        self._put_table_back(host, dump, full_target, {path: name})
-        expected, actual = {**before, name: dict(self.rows(source))[path]}, dict(self.rows(full_target))
+        evidence = self._put_table_back(host, dump, full_target, {path: name})
+        rows = dict(self.rows(source))[path]
+        expected, actual = {**before, name: rows}, dict(self.rows(full_target))
         rule = "A table that is given another name stands beside what the target holds."
         require(actual == expected, rule, _ADVICE, difference(expected, actual))
+        counted = {entry.path: entry.rows for entry in evidence.objects}
+        rule = "restore_tables() returns what it counted under the path in the backup, whatever the table's new name."
+        require(counted == {path: rows}, rule, "Give the path that was asked for.", f"it says {shown(counted)}")
 
     def test_a_table_that_is_there_is_refused(self, host: Host, source: str, full_target: str, tmp_path: Path) -> None:
         """A target that has a table of this name is refused with TargetNotEmpty, and stays as it was."""
@@ -92,11 +96,16 @@ class TableRules(DriverRules):
         """With overwrite the table is replaced, and nothing else."""
         path, dump = self._dump_of_table(host, source, tmp_path, form)
         self._require_there(host, dump, full_target, path)
+        expected = {**self.rows(full_target), path: dict(self.rows(source))[path]}
+        self._put_table_back(host, dump, full_target, {path: path}, overwrite=True)
+        actual = dict(self.rows(full_target))
+        rule = "With overwrite a table that is there is replaced, and nothing else is."
+        require(actual == expected, rule, _ADVICE, difference(expected, actual))
         content_before = self.content(full_target)
         self._put_table_back(host, dump, full_target, {path: path}, overwrite=True)
-        actual = self.content(full_target)
-        rule = "With overwrite a table that is there is replaced, and nothing else is."
-        require(actual == content_before, rule, _ADVICE, difference(content_before, actual))
+        content_after = self.content(full_target)
+        rule = "A table that is replaced by its like leaves the target as it was."
+        require(content_after == content_before, rule, _ADVICE, difference(content_before, content_after))
 
     def test_a_failed_restore_of_a_table_leaves_the_target(
         self, host: Host, source: str, full_target: str, tmp_path: Path, form: str
