@@ -101,7 +101,7 @@ class _Job:
         properties = read_properties(self._server, self._database)
         abandoned = recovery_notes(self._server, self._database)
         with translate_errors(self._address, "restoring tables into"):
-            rows(target, "BEGIN")
+            rows(target, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
             evidence = self._load(self._address, target, properties, overwrite=overwrite)
             commit_point()
             commit_restore(self._address, target)
@@ -116,7 +116,7 @@ class _Job:
         with self._new_database(properties) as replacement:
             new_address = self._address.for_database(replacement.name)
             with closing(new_address.connect()) as connection:
-                rows(connection, "BEGIN")
+                rows(connection, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
                 evidence = self._load(new_address, connection, properties, overwrite=False)
                 rows(connection, "COMMIT")
             notes = replacement.swap()
@@ -154,11 +154,14 @@ class _Job:
                 with translate_errors(self._address, "putting the definitions of tables together beside"):
                     definitions.rename(room.free_name)
                     before, behind = definitions.statements("pre-data"), definitions.statements("post-data")
-                    values = definitions.sequence_values()
+                    values, facts = definitions.sequence_values(), definitions.facts()
         loader.require_possible([*before, *behind])
         loader.run(before)
+        loader.require_same_types(facts)
+        room.require_sequences()
         if "privileges" not in self._parts.excluded:
             loader.revoke_defaults(name for name, _, _ in values)
+        loader.reset()
         self._read_rows(loader, target)
         loader.reset()
         loader.set_sequences(values)

@@ -385,6 +385,8 @@ FORGED = (
     "SELECT pg_catalog.setval('shop.other', 99, true);",
     "DO 'BEGIN DROP TABLE shop.lines; END';",
     "COPY shop.orders TO PROGRAM 'touch {written}';",
+    "ALTER ROLE evil_member SUPERUSER;",
+    "DO $$ BEGIN EXECUTE 'GRANT postgres TO evil_member'; END $$;",
     "GRANT postgres TO evil_member /* ON TABLE shop.orders */;",
     "GRANT ALL ON TABLE shop.orders, shop.lines TO PUBLIC;",
     "CREATE TRIGGER x BEFORE /* ON shop.orders */ INSERT ON shop.lines EXECUTE FUNCTION shop.touch();",
@@ -397,7 +399,10 @@ def test_statements_of_a_dump_that_are_none_of_the_tables_are_not_run(dbs, name,
     dbs.server.script(name, "CREATE SEQUENCE shop.other; CREATE ROLE evil_member")
     made = dump(driver, dbs.source(name), tmp_path / "d", "sql")
     text = made.file.read_text()
-    before, members = dumped(dbs, name), dbs.server.execute("SELECT count(*) FROM pg_auth_members")
+    before, members = (
+        dumped(dbs, name),
+        dbs.server.execute("SELECT count(*) FROM pg_auth_members, pg_roles WHERE rolsuper"),
+    )
     for statement in FORGED:
         forged = statement.format(written=tmp_path / "written") if "{written}" in statement else statement
         for place in ("SET default_tablespace", "-- PostgreSQL database dump complete"):
@@ -406,7 +411,7 @@ def test_statements_of_a_dump_that_are_none_of_the_tables_are_not_run(dbs, name,
                 put_back(dbs.source(name), made, "shop.orders")
                 dbs.server.script(name, "DROP TABLE shop.again")
         assert dumped(dbs, name) == before, statement
-        assert dbs.server.execute("SELECT count(*) FROM pg_auth_members") == members, statement
+        assert dbs.server.execute("SELECT count(*) FROM pg_auth_members, pg_roles WHERE rolsuper") == members, statement
         assert not (tmp_path / "written").exists()
     dbs.server.execute("DROP ROLE evil_member")
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 import pytest
+from support.ways import eventually
 
 from dumpty import BackupManager, OptionError, SourceError, TargetNotEmpty
 
@@ -96,10 +100,10 @@ def test_nobody_may_read_more_than_the_backup_says(dbs, shop, role):
 
 
 def test_a_publication_that_loses_its_table_is_named(dbs, shop, caplog):
-    name, restore = shop("CREATE TABLE a (i int PRIMARY KEY); CREATE PUBLICATION pu FOR TABLE a")
+    name, restore = shop("CREATE TABLE a (i int PRIMARY KEY); CREATE PUBLICATION pu FOR TABLE a (i) WHERE (i > 0)")
     restore("a", overwrite=True).raise_for_error()
-    assert 'ALTER PUBLICATION "pu" ADD TABLE public.a' in caplog.text
-    [statement] = [line.partition("again: ")[2] for line in caplog.text.splitlines() if "publication pu" in line][:1]
+    assert 'ALTER PUBLICATION "pu" ADD TABLE public.a (i) WHERE ((i > 0))' in caplog.text
+    statement = next(line.partition("again: ")[2] for line in caplog.text.splitlines() if "publication pu" in line)
     ask(dbs, name, statement)
     assert ask(dbs, name, "SELECT count(*) FROM pg_publication_rel") == [(1,)]
 
@@ -175,3 +179,59 @@ def test_a_table_that_others_lock_does_not_hold_up_another_one(dbs, shop):
 def test_names_that_are_no_names_are_refused(dbs, shop):
     _, restore = shop("CREATE VIEW v AS SELECT 1")
     assert isinstance(restore("t").exception, OptionError)
+
+
+def test_a_partition_that_comes_while_the_table_is_waited_for_is_not_lost(dbs, shop):
+    name, restore = shop(PARTITIONED)
+    results = []
+    with contextlib.closing(dbs.server.connect(name)) as other, other.cursor() as cursor:
+        other.autocommit = False
+        cursor.execute("CREATE TABLE m2 PARTITION OF m FOR VALUES IN (2)")
+        thread = threading.Thread(target=lambda: results.append(restore("m", overwrite=True)))
+        thread.start()
+        eventually(lambda: ask(dbs, name, "SELECT count(*) FROM pg_locks WHERE NOT granted") != [(0,)])
+        other.commit()
+        thread.join()
+    assert "would be lost: public.m2" in results[0].error
+    assert ask(dbs, name, "SELECT count(*) FROM pg_class WHERE relname = 'm2'") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "value"),
+    [
+        ("CREATE DOMAIN kind AS numeric(9,2)", "CREATE DOMAIN kind AS numeric(9,0)", "1.25"),
+        ("CREATE TYPE kind AS (a numeric(9,2))", "CREATE TYPE kind AS (a numeric(9,0))", "ROW(1.25)"),
+        ("CREATE TYPE kind AS ENUM ('a', 'b')", "CREATE TYPE kind AS ENUM ('b', 'a')", "'a'"),
+    ],
+)
+def test_a_type_that_is_another_one_of_the_same_name_changes_no_value(dbs, shop, before, now, value):
+    _, restore = shop(f"{before}; CREATE TABLE t (k kind[]); INSERT INTO t VALUES (ARRAY[{value}::kind])")
+    refused = restore("t", to=dbs.new(now))
+    assert "kind of" in refused.error
+    assert "is not what it is in the backup, so values could change" in refused.error
+    restore("t", to=dbs.new(before)).raise_for_error()
+
+
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
+def test_settings_of_the_target_change_no_value(dbs, shop, form):
+    name, restore = shop(
+        "CREATE TABLE t AS SELECT '{a,NULL}'::text[] AS a, '2020-02-03'::date AS d, 0.1::float8 AS f", form
+    )
+    for setting in ("array_nulls = off", "DateStyle = 'SQL, DMY'", "extra_float_digits = -15"):
+        ask(dbs, name, f'ALTER DATABASE "{name}" SET {setting}')
+    restore("t=again").raise_for_error()
+    assert ask(dbs, name, "SELECT count(*) FROM (TABLE t EXCEPT TABLE again) AS lost") == [(0,)]
+
+
+def test_a_sequence_that_only_the_target_has_is_not_lost(dbs, shop):
+    name, restore = shop("CREATE TABLE a (i serial)")
+    ask(dbs, name, "CREATE SEQUENCE number OWNED BY a.i")
+    assert "ALTER SEQUENCE public.number OWNED BY NONE" in restore("a", overwrite=True).error
+    ask(dbs, name, "ALTER SEQUENCE number OWNED BY NONE")
+    restore("a", overwrite=True).raise_for_error()
+    assert ask(dbs, name, "SELECT count(*) FROM pg_class WHERE relkind = 'S'") == [(2,)]
+
+
+def test_a_schema_of_the_servers_own_takes_no_table(dbs, shop):
+    _, restore = shop("CREATE TABLE a (i int)")
+    assert isinstance(restore("a=information_schema.x").exception, OptionError)

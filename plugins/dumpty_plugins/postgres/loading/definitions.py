@@ -16,6 +16,7 @@ from dumpty import IntegrityError, OptionError, SourceError
 from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.loading.loader import SKIPPABLE, statement_failure
 from dumpty_plugins.postgres.loading.names import Name, Renaming
+from dumpty_plugins.postgres.loading.types import facts
 from dumpty_plugins.postgres.schema.tables import identifier, list_tables, literal
 from dumpty_plugins.postgres.server.clients import choose_client
 from dumpty_plugins.postgres.server.connection import psycopg2, rows, version
@@ -35,10 +36,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Definitions"]
 
+_OF_DUMPS = {(word,) for word in (b"create", b"alter", b"comment", b"grant", b"revoke", b"set", b"select", b"security")}
+"""What pg_dump's statements begin with, those that only undo or compute something left out."""
+_CALLS = re.compile(rb"SELECT pg_catalog\.(?:set_config\('search_path'|setval\()")
+_OF_SERVERS = (b"role", b"user", b"group", b"database", b"tablespace", b"system")
 _ELSEWHERE = {
     *((verb, kind) for verb in (b"create", b"alter") for kind in (b"event", b"publication", b"subscription")),
-    (b"refresh", b"materialized"),
-}
+    *((verb, kind) for verb in (b"create", b"alter") for kind in _OF_SERVERS),
+} - {(b"create", b"user")}
 """Beginnings of statements that tables need not: what they make would act on its own, or on others."""
 _STATISTICS = """
     SELECT format('%%I.%%I', n.nspname, s.stxname), pg_get_statisticsobjdef(s.oid), pg_get_userbyid(s.stxowner),
@@ -122,20 +127,16 @@ class Definitions:
             raise IntegrityError("the dump ends without pg_dump's end marker: it is cut off")
 
     def _is_wanted(self, statement: Statement) -> bool:
+        """Return whether a statement is one of pg_dump's that define something in the database itself."""
         keywords, text = statement.keywords, statement.text
-        if text.startswith(b"SELECT pg_catalog.lo") or _OF_LARGE_OBJECTS.match(text):
+        makes_user = keywords[:2] == (b"create", b"user") and keywords[2:3] != (b"mapping",)
+        about_elsewhere = keywords[:2] == (b"comment", b"on") and (b"create", *keywords[2:3]) in _ELSEWHERE
+        if keywords[:1] not in _OF_DUMPS or keywords[:2] in _ELSEWHERE or makes_user or about_elsewhere:
             return False
-        if text == b";" or keywords in ((b"begin",), (b"commit",)):
+        if _OF_LARGE_OBJECTS.match(text) or (keywords[:1] == (b"select",) and not _CALLS.match(text)):
             return False
-        if keywords[:1] == (b"copy",) or (keywords[:1] in _GRANTS and keywords[1:2] not in _PRIVILEGES):
-            return False  # it reads or writes what is no part of the database, or makes somebody a member of a role
-        if keywords[:2] in _ELSEWHERE or (
-            keywords[:2] == (b"comment", b"on") and (b"create", *keywords[2:3]) in _ELSEWHERE
-        ):
-            return False
-        if keywords[:1] == (b"set",) and keywords[1:2] and keywords[1] in SKIPPABLE - self._settings:
-            return False
-        return self._parts.include(text)
+        makes_member = keywords[:1] in _GRANTS and keywords[1:2] not in _PRIVILEGES
+        return not makes_member and not self._is_unknown_setting(statement) and self._parts.include(text)
 
     def _run(self, text: bytes, statement: Statement) -> None:
         with closing(self._connection.cursor()) as cursor:
@@ -274,6 +275,10 @@ class Definitions:
     def _is_unknown_setting(self, statement: Statement) -> bool:
         keywords = statement.keywords
         return keywords[:1] == (b"set",) and bool(keywords[1:2]) and keywords[1] in SKIPPABLE - self._settings
+
+    def facts(self) -> dict[str, str]:
+        """Return what the tables' columns, and the types that they use, are made of."""
+        return facts(self._connection, [name.sql for name in self._names.values()])
 
     def sequence_values(self) -> list[tuple[str, int, bool]]:
         """Return the sequences of the tables, each as SQL, with its last value and whether that was handed out."""

@@ -46,6 +46,17 @@ _PARENT = """
 _PUBLISHED = """
     SELECT p.pubname, r.prrelid::regclass::text FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
     WHERE r.prrelid IN %s ORDER BY 1, 2"""
+_PUBLISHED_IN_PART = """
+    SELECT p.pubname, r.prrelid::regclass || coalesce((
+               SELECT ' (' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) || ')' FROM pg_attribute a
+               WHERE a.attrelid = r.prrelid AND a.attnum = ANY (r.prattrs::smallint[])
+           ), '') || coalesce(' WHERE (' || pg_get_expr(r.prqual, r.prrelid) || ')', '')
+    FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid IN %s ORDER BY 1, 2"""
+_HAS_FILTERS = 150000
+_SEQUENCES = """
+    SELECT c.oid::regclass::text FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid IN %s
+    AND d.deptype IN ('a', 'i') ORDER BY 1"""
 
 
 def names_of(tables: Mapping[str, str], evidence: Evidence) -> dict[str, Name]:
@@ -72,6 +83,8 @@ def names_of(tables: Mapping[str, str], evidence: Evidence) -> dict[str, Name]:
             raise OptionError(f"{new!r} is no name for a table: write NAME or SCHEMA.NAME") from None
         if name in names.values():
             raise OptionError(f"two tables are to be called {name}: give each a name of its own")
+        if name.schema.startswith("pg_") or name.schema == "information_schema":
+            raise OptionError(f"{name} is in a schema of PostgreSQL's own: give another one")
         names[path] = name
     return names
 
@@ -94,6 +107,7 @@ class Room:
         self._names = names
         self._part_of = {entry.path: entry.part_of for entry in expected.objects}
         self._given: set[tuple[Name, str]] = set()
+        self._sequences: list[str] = []
         self.notes: list[str] = []
 
     def require(self, *, overwrite: bool) -> None:
@@ -120,8 +134,12 @@ class Room:
         """
         old, companions = self._existing(overwrite=overwrite)
         if old or companions:
+            # Only what is looked at under the lock stays as it was seen: a partition may have come while we waited.
+            self._lock([name.sql for name in (*old.values(), *companions.values())])
+            old, companions = self._existing(overwrite=overwrite)
             self._require_whole(old, companions)
             self._note_publications((*old, *companions))
+            self._sequences = [name for (name,) in rows(self._connection, _SEQUENCES, (*old, *companions))]
             self._drop([name.sql for name in (*old.values(), *companions.values())])
         for schema in sorted({name.schema for name in self._names.values()}):
             if not rows(self._connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", schema):
@@ -192,14 +210,20 @@ class Room:
             )
 
     def _note_publications(self, oids: Sequence[int]) -> None:
-        for publication, table in rows(self._connection, _PUBLISHED, tuple(oids)):
+        in_part = self._connection.info.server_version >= _HAS_FILTERS
+        for publication, table in rows(self._connection, _PUBLISHED_IN_PART if in_part else _PUBLISHED, tuple(oids)):
             statement = f"ALTER PUBLICATION {identifier(publication)} ADD TABLE {table}"
-            self.notes.append(f"{table} was in the publication {publication}; to put it there again: {statement}")
+            self.notes.append(f"a table was in the publication {publication}; to put it there again: {statement}")
+
+    def _lock(self, old: Sequence[str]) -> None:
+        tables = ", ".join(old)
+        with translate_errors(self._address, f"locking {tables} in"):
+            rows(self._connection, f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+            rows(self._connection, f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
 
     def _drop(self, old: Sequence[str]) -> None:
         tables = ", ".join(old)
         try:
-            rows(self._connection, f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
             rows(self._connection, f"DROP TABLE {tables}")
             rows(self._connection, "SET LOCAL lock_timeout = 0")
         except psycopg2().errors.DependentObjectsStillExist as error:
@@ -210,6 +234,19 @@ class Room:
             ) from error
         except psycopg2().Error as error:
             raise translated_error(self._address, f"dropping {tables} in", error) from error
+
+    def require_sequences(self) -> None:
+        """Check that the sequences which belonged to the tables that were dropped are there again.
+
+        Raises:
+            SourceError: one is not: the backup does not have it.
+        """
+        for name in self._sequences:
+            if rows(self._connection, "SELECT to_regclass(%s)", name)[0][0] is None:
+                raise SourceError(
+                    f"the sequence {name} of {self._address.label} belongs to a table that is to be replaced, and "
+                    f"would be lost, for the backup does not have it: ALTER SEQUENCE {name} OWNED BY NONE, and again"
+                )
 
     def free_name(self, wanted: Name, catalog: str) -> Name:
         """Return a name that nothing in the target has, of a catalog: the one that is wanted, or with a number."""

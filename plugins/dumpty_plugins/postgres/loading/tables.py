@@ -24,6 +24,7 @@ from dumpty_plugins.postgres.loading.names import Name, name_of_path
 from dumpty_plugins.postgres.loading.optional_parts import advice
 from dumpty_plugins.postgres.loading.room import EXISTING
 from dumpty_plugins.postgres.loading.rows import run_statement
+from dumpty_plugins.postgres.loading.types import facts
 from dumpty_plugins.postgres.schema.fingerprint import apply_settings, of_table
 from dumpty_plugins.postgres.schema.tables import literal, table_path
 from dumpty_plugins.postgres.server.connection import prepare, psycopg2, rows, version
@@ -122,6 +123,24 @@ class TableLoader:
             if grants == privileges or is_setting:
                 run_statement(self._address, self._connection, statement)
 
+    def require_same_types(self, expected: Mapping[str, str]) -> None:
+        """Check that the tables have the columns and types that they had, down to the last label and digit.
+
+        Args:
+            expected: what ``facts`` said of them where they were put together.
+
+        Raises:
+            SourceError: a type of the target's is another one of the same name: values would change.
+        """
+        found = facts(self._connection, [name.sql for name in self._names.values()])
+        if different := sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name)):
+            name = different[0]
+            raise SourceError(
+                f"{', '.join(different)} of {self._address.label} is not what it is in the backup, so values could "
+                f"change: {name} is {found.get(name, 'not used')} there, and {expected.get(name, 'not used')} in the "
+                "backup; restore all of it into a new database"
+            )
+
     def revoke_defaults(self, sequences: Iterable[str]) -> None:
         """Take away what the target grants on every new table and sequence: the backup says who may do what."""
         for kind, name in (*(("TABLE", n.sql) for n in self._names.values()), *(("SEQUENCE", s) for s in sequences)):
@@ -163,6 +182,7 @@ class TableLoader:
         prepare(self._connection)
         rows(self._connection, "SET search_path = ''")
         rows(self._connection, "SET row_security = off")
+        rows(self._connection, "SET array_nulls = on")  # or a NULL in an array would become a word
 
     def _prepare_copy(self, encoding: str) -> None:
         for setting in (f"client_encoding = {literal(encoding)}", "xmloption = content", "row_security = off"):
