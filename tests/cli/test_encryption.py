@@ -134,7 +134,7 @@ def test_show_says_what_is_sealed_and_with_the_key_what_is_in_it(dumpty, sealed)
     assert (details["sealed"], details["tables"], details["rows"]) == (True, 1, 2)
     assert (details["recipients"], details["consistent"], details["versions"]) == (None, None, {})
     opened = dumpty("show", "latest", "--json", "--identity", "key.txt").json["backups"][0]
-    assert opened["objects"] == [{"path": "orders", "rows": 2, "fingerprint": None}]
+    assert opened["objects"] == [{"path": "orders", "rows": 2, "fingerprint": None, "stored_bytes": None}]
     assert (opened["details"]["sealed"], opened["details"]["recipients"]) == (False, [RECIPIENT])
     assert opened["plain_size_bytes"] == sealed["plain_size_bytes"]
     text = dumpty("show", "latest").out
