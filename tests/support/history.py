@@ -18,7 +18,7 @@ from dumpty.types import Proof
 def age(repository, backup, started, *, grown=1.0, proof=None, lost=False):
     """Put a copy of a backup into a directory that is a repository, made at another time, and return its id.
 
-    ``grown`` is how many rows it says that it has, beside those of the original. ``proof`` is the level of a proof a day later.
+    ``grown`` is how many rows it says that it has, beside those of the original. ``proof`` is the level of a proof an hour later.
     """
     data = Path(backup.file_path)
     stem, folder = data.name.partition(".")[0], data.parent

@@ -104,10 +104,11 @@ def test_a_password_inside_the_dump_is_not_in_the_error(dbs, tmp_path):
 
 def test_timeouts_of_the_user_end_no_restore(dbs, role, tmp_path):
     made = dump(driver, dbs.source(dbs.new("CREATE TABLE t AS SELECT 1 AS a")), tmp_path / "d", "sql")
-    made.file.write_bytes(made.file.read_bytes().replace(b"\n\n\n--\n", b"\nSELECT pg_sleep(0.6);\n\n--\n", 1))
+    made.file.write_bytes(made.file.read_bytes().replace(b"\n\n\n--\n", b"\nSELECT pg_sleep(3.5);\n\n--\n", 1))
     dbs.server.execute(f"ALTER ROLE {role[0]} SUPERUSER")
+    # Long enough for a busy machine to come from the connection to what frees it of them.
     for setting in ("statement_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout"):
-        dbs.server.execute(f"ALTER ROLE {role[0]} SET {setting} = '400ms'")
+        dbs.server.execute(f"ALTER ROLE {role[0]} SET {setting} = '3s'")
     assert load(driver, dbs.source(dbs.name(), *role), made).objects[0].rows == 1
 
 
