@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -18,6 +18,7 @@ from dumpty_plugins.postgres.loading.swap import ReplacementDatabase, may_create
 from dumpty_plugins.postgres.loading.tables import TableLoader
 from dumpty_plugins.postgres.schema.properties import read_properties
 from dumpty_plugins.postgres.schema.recovery import recovery_notes
+from dumpty_plugins.postgres.schema.tables import identifier
 from dumpty_plugins.postgres.server.connection import psycopg2, rows, version
 from dumpty_plugins.postgres.server.errors import commit_restore, translate_errors
 from dumpty_plugins.postgres.server.remote_programs import remote_of
@@ -55,7 +56,7 @@ def restore_tables(
     target = open_target(address)
     if target is not None:
         address = address.pinned(target)
-    with closing(target) if target is not None else closing(_Nothing()), translate_errors(address, "looking at"):
+    with closing(target) if target is not None else nullcontext(), translate_errors(address, "looking at"):
         name, server = database_name(address), open_maintenance(address)
         if server is None:
             raise SourceError(
@@ -67,11 +68,6 @@ def restore_tables(
             if target is not None:
                 return job.into(target, overwrite=overwrite)
             return job.into_new_database()
-
-
-class _Nothing:
-    def close(self) -> None:
-        """Do nothing: there is nothing to close."""
 
 
 class _Job:
@@ -93,6 +89,7 @@ class _Job:
         self._parts = Parts.of(options)
         self._remote = remote_of(address.source, options)
         self._archive = None
+        self._notes: list[str] = []
         if dump.format != "sql":
             self._archive = ArchiveLoader(address, dump, options, self._parts, None, self._remote)
 
@@ -134,6 +131,10 @@ class _Job:
         with database as replacement:
             replacement.create(properties)
             yield replacement
+        # It is dropped without a word where something failed; here nothing did.
+        if rows(self._server, "SELECT 1 FROM pg_database WHERE datname = %s", replacement.name):
+            drop = f"DROP DATABASE {identifier(replacement.name)}"
+            self._notes.append(f"the scratch database {replacement.name} could not be dropped; do so: {drop}")
 
     def _load(
         self, address: Address, target: Connection, properties: Mapping[str, object], *, overwrite: bool
@@ -168,7 +169,7 @@ class _Job:
         loader.run(behind)
         evidence = loader.count()
         loader.run([*before, *behind], privileges=True)
-        return replace(evidence, notes=(*definitions.notes, *room.notes, *self._parts.notes))
+        return replace(evidence, notes=(*definitions.notes, *room.notes, *self._parts.notes, *self._notes))
 
     def _read_definitions(self, definitions: Definitions, server: int) -> None:
         if self._archive is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dumpty import IntegrityError, OptionError, SourceError
 from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.loading.loader import SKIPPABLE, statement_failure
-from dumpty_plugins.postgres.loading.names import Name, Renaming
+from dumpty_plugins.postgres.loading.names import OWNED_SEQUENCES, Name, Renaming
 from dumpty_plugins.postgres.loading.types import facts
 from dumpty_plugins.postgres.schema.tables import identifier, list_tables, literal
 from dumpty_plugins.postgres.server.clients import choose_client
@@ -76,10 +76,6 @@ _FOREIGN_KEYS = """
 _TRIGGERS = """
     SELECT t.tgrelid::regclass::text, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
     WHERE t.tgrelid IN %s AND NOT t.tgisinternal ORDER BY c.relkind <> 'p'"""
-_SEQUENCES = """
-    SELECT c.oid::regclass::text FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid IN %s
-    AND d.deptype IN ('a', 'i') ORDER BY 1"""
 
 
 class Definitions:
@@ -282,5 +278,5 @@ class Definitions:
 
     def sequence_values(self) -> list[tuple[str, int, bool]]:
         """Return the sequences of the tables, each as SQL, with its last value and whether that was handed out."""
-        names = [name for (name,) in rows(self._connection, _SEQUENCES, self._oids)]
+        names = [name for (name,) in rows(self._connection, OWNED_SEQUENCES, self._oids)]
         return [(name, *rows(self._connection, f"SELECT last_value, is_called FROM {name}")[0]) for name in names]  # noqa: S608 - quoted

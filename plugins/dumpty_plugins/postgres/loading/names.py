@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
-__all__ = ["Name", "Renaming", "name_of_path"]
+__all__ = ["OWNED_SEQUENCES", "Name", "Renaming", "name_of_path"]
 
 _KINDS = {"r": "TABLE", "p": "TABLE", "f": "FOREIGN TABLE", "v": "VIEW", "m": "MATERIALIZED VIEW", "S": "SEQUENCE"}
 _KINDS |= {"i": "INDEX", "I": "INDEX", "c": "TYPE"}
@@ -28,6 +28,11 @@ _BELONGING = """
     AND d.deptype IN ('a', 'i')
     UNION ALL SELECT 'pg_statistic_ext', s.oid, 'statistics', n.nspname, s.stxname FROM pg_statistic_ext s
     JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.stxrelid = %s ORDER BY 1, 2"""
+OWNED_SEQUENCES = """
+    SELECT c.oid::regclass::text FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid IN %s
+    AND d.deptype IN ('a', 'i') ORDER BY 1"""
+"""The sequences of tables, of which it takes the oids, as SQL."""
 _IN_THE_WAY = {
     "pg_class": """
         SELECT c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

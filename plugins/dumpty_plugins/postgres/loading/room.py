@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty import OptionError, SourceError, TargetNotEmpty
-from dumpty_plugins.postgres.loading.names import Name, name_of_path
+from dumpty_plugins.postgres.loading.names import OWNED_SEQUENCES, Name, name_of_path
 from dumpty_plugins.postgres.schema.tables import identifier
 from dumpty_plugins.postgres.server.connection import psycopg2, rows
 from dumpty_plugins.postgres.server.errors import translate_errors, translated_error
@@ -53,10 +53,6 @@ _PUBLISHED_IN_PART = """
            ), '') || coalesce(' WHERE (' || pg_get_expr(r.prqual, r.prrelid) || ')', '')
     FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid IN %s ORDER BY 1, 2"""
 _HAS_FILTERS = 150000
-_SEQUENCES = """
-    SELECT c.oid::regclass::text FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
-    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid IN %s
-    AND d.deptype IN ('a', 'i') ORDER BY 1"""
 
 
 def names_of(tables: Mapping[str, str], evidence: Evidence) -> dict[str, Name]:
@@ -139,7 +135,7 @@ class Room:
             old, companions = self._existing(overwrite=overwrite)
             self._require_whole(old, companions)
             self._note_publications((*old, *companions))
-            self._sequences = [name for (name,) in rows(self._connection, _SEQUENCES, (*old, *companions))]
+            self._sequences = [name for (name,) in rows(self._connection, OWNED_SEQUENCES, (*old, *companions))]
             self._drop([name.sql for name in (*old.values(), *companions.values())])
         for schema in sorted({name.schema for name in self._names.values()}):
             if not rows(self._connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s", schema):
