@@ -103,7 +103,6 @@ class Differences:
             IntegrityError: a backup is not what it should be.
             DumptyError: one of the two cannot be read.
         """
-        require_text("a backup's id", first)
         require_text("a backup's id, or a database's URL", second)
         require_way(via)
         keys = self._keyring.identities(identities)
@@ -115,9 +114,12 @@ class Differences:
         else:
             sides.append(self._backup_side(second, keys, request))
             sides[0].require_like(sides[1])
+        for side in sides:
+            side.require_tables(counts=counts)
         return self._found(sides, "only numbers of rows were asked for" if counts else _look_closer(sides))
 
     def _backup_side(self, backup_id: str, keys: Sequence[Identity], request: Request) -> _Side:
+        require_text("a backup's id", backup_id)
         record = self._keyring.open_facts(self._place.repository.get(backup_id), keys)
         driver = driver_of(self._host, record)
         if is_of_server(driver, record.format):
@@ -143,8 +145,6 @@ class Differences:
     def _found(self, sides: Sequence[_Side], reason: str) -> Diff:
         first, second = sides
         comparison = compare_evidence(expected=first.evidence, found=second.evidence)
-        if not (first.evidence.objects or second.evidence.objects):
-            raise OptionError(f"nobody counted anything in backup {first.id}: there is nothing to compare")
         uncertain = _uncertain(first, second)
         lister, repository = self._place.lister, self._place.repository
         return Diff(
@@ -199,6 +199,25 @@ class _Side:
                 "be compared"
             )
 
+    def require_tables(self, *, counts: bool) -> None:
+        """See that its tables are known: a backup without any may be of nothing, or nobody counted.
+
+        Raises:
+            OptionError: they are not, and ``counts`` says to restore nothing.
+            NotProvable: they are not, and this machine cannot restore it.
+        """
+        if self.evidence.objects or self.record is None:
+            return
+        if counts:
+            raise OptionError(f"no table was counted in backup {self.id}, so it has to be restored: leave --counts out")
+        if reason := self.look_closer():
+            raise NotProvable(f"no table was counted in backup {self.id}, and it cannot be restored here: {reason}")
+
+    def counts(self, path: str) -> bool:
+        """Whether the rows of this table are known, or none of any table, which a look at it would change."""
+        rows = {entry.path: entry.rows for entry in self.evidence.objects}
+        return rows.get(path) is not None or all(number is None for number in rows.values())
+
     def lacks_prints(self, paths: Iterable[str]) -> bool:
         """Whether it has no fingerprint of one of these tables."""
         wanted = set(paths)
@@ -228,8 +247,9 @@ class _Side:
 
 def _look_closer(sides: Sequence[_Side]) -> str:
     """Take fingerprints where they are missing, and would tell; return why they cannot be taken, or why not all do."""
-    uncertain = _uncertain(*sides)
-    reasons = [side.look_closer() for side in sides if uncertain and side.lacks_prints(uncertain)]
+    if not (wanted := [path for path in _uncertain(*sides) if any(side.counts(path) for side in sides)]):
+        return "nobody counts what is in it"
+    reasons = [side.look_closer() for side in sides if side.lacks_prints(wanted)]
     return next(filter(None, reasons), "their fingerprints were taken by different methods")
 
 
@@ -239,9 +259,12 @@ def _uncertain(first: _Side, second: _Side) -> tuple[str, ...]:
     differing = {d.path for d in comparison.differences if d.kind != "uncounted"}
     unknown = set(comparison.unfingerprinted) - differing
     there = {entry.path: entry.rows for entry in second.evidence.objects}
-    # What is counted on neither side holds no rows itself: a partitioned table, a view.
+    divided = {entry.part_of for entry in first.evidence.objects if entry.rows is not None}
     return tuple(
         entry.path
         for entry in first.evidence.objects
-        if entry.path in unknown and (entry.rows or there.get(entry.path))
+        if entry.path in unknown
+        and (entry.rows, there.get(entry.path)) != (0, 0)
+        # A table that is divided holds no rows itself: they are counted in its partitions.
+        and not (entry.rows is None and divided & {entry.path, entry.part_of or entry.path})
     )

@@ -1,0 +1,37 @@
+"""Differences between backups of PostgreSQL: what nobody counted is never said to be the same."""
+
+from __future__ import annotations
+
+import pytest
+
+from dumpty import BackupManager, OptionError
+
+TABLES = """
+CREATE TABLE m (i int) PARTITION BY LIST (i); CREATE TABLE m1 PARTITION OF m FOR VALUES IN (1) PARTITION BY LIST (i);
+CREATE TABLE m11 PARTITION OF m1 FOR VALUES IN (1); INSERT INTO m VALUES (1);
+CREATE TABLE t AS SELECT 1 AS i; CREATE TABLE nothing (i int); CREATE MATERIALIZED VIEW mv AS TABLE t;
+"""
+
+
+@pytest.fixture
+def database(postgres):
+    name = postgres.create()
+    postgres.script(name, TABLES)
+    yield name
+    postgres.drop(name)
+
+
+def test_what_nobody_counts_is_not_said_to_be_the_same(postgres, database, tmp_path):
+    manager, url = BackupManager(tmp_path), postgres.url(database)
+    printed = manager.create_backup(url, fingerprint=True).raise_for_error()
+    found = manager.diff(printed.id, url)
+    assert found.same
+    assert (found.not_compared, found.reason, found.restored) == (("public.mv",), "nobody counts what is in it", ())
+    uncounted = manager.create_backup(url, counts="off").raise_for_error()
+    postgres.execute("UPDATE t SET i = 2", database=database)
+    postgres.execute("INSERT INTO nothing VALUES (1)", database=database)
+    with pytest.raises(OptionError, match="leave --counts out"):
+        manager.diff(uncounted.id, printed.id, counts=True)
+    found = manager.diff(uncounted.id, url)
+    assert {d.path: d.kind for d in found.differences} == {"public.t": "content", "public.nothing": "rows"}
+    assert found.restored == (uncounted.id,)
