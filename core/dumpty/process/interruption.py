@@ -22,6 +22,7 @@ __all__ = [
     "Unfinished",
     "current_interruption",
     "forget_unfinished",
+    "see_through",
     "track_interruption",
     "unfinished",
 ]
@@ -82,6 +83,21 @@ def track_interruption() -> Iterator[Interruption]:
         _running.remove(interruption)
         # Its traceback leads to what was interrupted, locks it could not free included, and back here.
         interruption.error = None
+
+
+def see_through(clear_up: Callable[[], None]) -> None:
+    """Call ``clear_up``; where an interrupt comes up in it, do so once more from its beginning, and raise that then.
+
+    Args:
+        clear_up: harmless twice, and after a half.
+    """
+    try:
+        clear_up()
+    except Exception:
+        raise
+    except BaseException:
+        clear_up()
+        raise
 
 
 def _recording_handler(

@@ -31,10 +31,11 @@ class PlainTransaction:
         self._uploads: dict[str, Upload] = {}
         self._completed: set[str] = set()
         self._stack = contextlib.ExitStack()
+        self._stack.push(self._attempt)  # already here: no interrupt shall come between it and what ends it
         self._interruption = current_interruption()
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self._attempt)
+        self._attempt.__enter__()
         return self
 
     def __exit__(

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Self
 
 from dumpty.errors import Exists, IntegrityError, MissingFile, StoreError
+from dumpty.process.interruption import see_through
 from dumpty.repository.protocol.beats import BEAT_SECONDS, Beats
 from dumpty.repository.protocol.layout import BEAT, INTENT, MANIFEST, TOMBSTONE, data_name, is_stem, new_nonce
 from dumpty.repository.protocol.process_identity import active, process_identity
@@ -94,16 +95,21 @@ class Attempt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        try:
+            see_through(self._end)
+        finally:
+            if os.getpid() == self._pid:
+                active.discard(self._nonce)
+
+    def _end(self) -> None:
+        """Remove what is not to stay. Harmless twice."""
         if os.getpid() != self._pid:  # a forked child unwinds its copy of the block: the attempt is its parent's
             return
         self.beats.stop()
         # What failed is what is to be reported; what stays behind is recovery's.
-        try:
-            with contextlib.suppress(StoreError):
-                self._settle()
-                self._forget()
-        finally:
-            active.discard(self._nonce)
+        with contextlib.suppress(StoreError):
+            self._settle()
+            self._forget()
 
     def upload(self, ending: str, expected: int | None = None) -> Upload:
         """Begin an object of data; the caller commits or aborts it.
