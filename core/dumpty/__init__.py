@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from dumpty.operations.proving import Verification as Verification
     from dumpty.operations.result import Listing as Listing
     from dumpty.operations.result import Pruning as Pruning
+    from dumpty.operations.row_changes import RowDifference as RowDifference
+    from dumpty.operations.row_differences import RowDiff as RowDiff
     from dumpty.operations.scratches import Trial as Trial
     from dumpty.process.call import commit_point as commit_point
     from dumpty.process.call import pause as pause
@@ -152,6 +154,7 @@ if TYPE_CHECKING:
     from dumpty.types import Removal as Removal
     from dumpty.types import Repository as Repository
     from dumpty.types import RepositoryListing as RepositoryListing
+    from dumpty.types import RowValue as RowValue
     from dumpty.types import RunClaim as RunClaim
     from dumpty.types import Scratch as Scratch
     from dumpty.types import SealedPart as SealedPart
@@ -169,6 +172,7 @@ if TYPE_CHECKING:
     from dumpty.types import StoredObject as StoredObject
     from dumpty.types import StoredRun as StoredRun
     from dumpty.types import TableContent as TableContent
+    from dumpty.types import TableRows as TableRows
     from dumpty.types import TellingClaim as TellingClaim
     from dumpty.types import Transaction as Transaction
     from dumpty.types import Transport as Transport
@@ -188,41 +192,18 @@ _EXPORTS = {
     "dumpty.backup_manager": ("Backup", "BackupManager", "BackupResult", "backup_database"),
     "dumpty.encryption.header": ("require_encrypted",),
     "dumpty.errors": (
-        "Cancelled",
-        "CommandError",
-        "ConfigurationError",
-        "DependencyError",
-        "DumptyError",
-        "IdentityError",
-        "IntegrityError",
-        "InvalidName",
-        "Locked",
-        "ManifestError",
-        "Exists",
-        "MissingFile",
-        "NotPermitted",
-        "NotificationError",
-        "Retained",
-        "NotProvable",
-        "OptionError",
-        "OtherDatabase",
-        "Pinned",
-        "PluginConflict",
-        "PluginError",
-        "PluginLoadError",
-        "PluginNotFound",
-        "RestoreNotSupported",
-        "SignatureError",
-        "SourceError",
-        "StoreError",
-        "TargetNotEmpty",
-        "TransportError",
-        "UnknownBackup",
+        *("Cancelled", "CommandError", "ConfigurationError", "DependencyError", "DumptyError", "IdentityError"),
+        *("IntegrityError", "InvalidName", "Locked", "ManifestError", "Exists", "MissingFile", "NotPermitted"),
+        *("NotificationError", "Retained", "NotProvable", "OptionError", "OtherDatabase", "Pinned", "PluginConflict"),
+        *("PluginError", "PluginLoadError", "PluginNotFound", "RestoreNotSupported", "SignatureError", "SourceError"),
+        *("StoreError", "TargetNotEmpty", "TransportError", "UnknownBackup"),
     ),
     "dumpty.repository.retention": ("Decision", "Rules", "Subject"),
     "dumpty.operations.result": ("Listing", "Pruning"),
     "dumpty.operations.copying": ("CopyOutcome",),
     "dumpty.operations.differences": ("Diff",),
+    "dumpty.operations.row_differences": ("RowDiff",),
+    "dumpty.operations.row_changes": ("RowDifference",),
     "dumpty.operations.key_check": ("KeyCheck",),
     "dumpty.operations.proving": ("Verification",),
     "dumpty.operations.scratches": ("Trial",),
@@ -299,6 +280,7 @@ _EXPORTS = {
         "Removal",
         "Repository",
         "RepositoryListing",
+        "RowValue",
         "RunClaim",
         "Scratch",
         "SealedPart",
@@ -317,6 +299,7 @@ _EXPORTS = {
         "StoredObject",
         "StoredRun",
         "TableContent",
+        "TableRows",
         "TellingClaim",
         "Transaction",
         "Transport",

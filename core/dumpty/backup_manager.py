@@ -17,6 +17,7 @@ from dumpty.operations.proofs import Proofs
 from dumpty.operations.proving import Prover
 from dumpty.operations.removal import Remover
 from dumpty.operations.result import Backup, BackupResult, Listing, Pruning, require_text
+from dumpty.operations.row_differences import RowDifferences
 from dumpty.operations.runs import Runs
 from dumpty.operations.sealing import Keyring
 from dumpty.operations.selection import Filter
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Backup", "BackupManager", "BackupResult", "backup_database"]
 
 
-class BackupManager(Proofs, Differences, Marks, Runs, DatabaseFinder):
+class BackupManager(Proofs, Differences, RowDifferences, Marks, Runs, DatabaseFinder):
     """Backs databases up into one directory and restores them.
 
     Args:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Sink,
         Source,
         Store,
+        TableRows,
         Transport,
         Verifier,
         Writer,
@@ -116,6 +117,20 @@ def restore_tables(  # type: ignore[empty-body]
     raises ``SourceError`` before anything is written. Nothing else in the target changes, and nothing at all where this
     fails. ``dump.parts`` are those that hold rows of these tables, or say of none what they hold: each is read to its
     end. What is returned counts each table, under its path in the backup.
+
+    .. versionadded:: 1.0
+    """
+
+
+@hookspec(firstresult=True)
+def read_rows(  # type: ignore[empty-body]
+    source: Source, table: str, options: Options
+) -> AbstractContextManager[TableRows]:
+    """Return the rows of one table of ``source``, for ``dumpty diff --rows``; the block may end before they do.
+
+    ``table`` is its path (``ObjectEvidence.path``); of a partitioned one all partitions are read. A database or a table
+    that is not there raises ``SourceError`` when the block begins. ``options`` are those of ``inspect``. The source is
+    only read, and nothing is held when the block has ended.
 
     .. versionadded:: 1.0
     """

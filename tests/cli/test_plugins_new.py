@@ -65,8 +65,9 @@ def test_its_own_tests_pass_as_generated_and_prove_every_rule(tested, name):
     assert passed is not None, output
     suite = getattr(testing, f"{kind.capitalize()}Suite")
     rules = {name for name in dir(suite) if name.startswith("test_") and callable(getattr(suite, name))}
-    # All of what a driver can claim, but restoring nothing, a password, which URLs of files have not, parts, and single tables.
-    flags = ("not restores", "takes_password", "takes_passphrases", "writes_parts", "restores_tables")
+    # All of what a driver can claim, but restoring nothing, a password, which URLs of files have not, parts, single tables, and their
+    # rows.
+    flags = ("not restores", "takes_password", "takes_passphrases", "writes_parts", "restores_tables", "reads_rows")
     unclaimed = {name for flag in flags for name in suite.claims.get(flag, ())}
     skipped = re.search(r"(\d+) skipped", output)
     # What a store needs help for to be proved (a place that denies, stalls, cuts) is skipped with its reason, and so is

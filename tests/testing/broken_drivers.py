@@ -31,7 +31,14 @@ from dumpty import (
     hookimpl,
 )
 from testing.breaks import ANY, breaks
-from testing.jsonl import JsonLines, JsonLinesByTable, JsonLinesInParts, JsonLinesInPartsByTable, ProvingJsonLines
+from testing.jsonl import (
+    JsonLines,
+    JsonLinesByTable,
+    JsonLinesInParts,
+    JsonLinesInPartsByTable,
+    JsonLinesWithRows,
+    ProvingJsonLines,
+)
 
 # -- inspect ---------------------------------------------------------------------------------------------------------
 
@@ -890,6 +897,133 @@ class RestoresNothingOfATableThatIsMissing(JsonLinesByTable):
             if "only" in str(error):
                 return Evidence()
             raise
+
+
+# -- read_rows -------------------------------------------------------------------------------------------------------
+
+ALL_ROWS_RULE = "test_rows_are_all_given"
+SAME_ROWS_RULE = "test_rows_read_the_same_where_they_were_restored"
+MISSING_ROWS_RULE = "test_rows_of_what_is_missing_are_an_error"
+UNREAD_ROWS_RULE = "test_rows_may_be_left_unread"
+
+
+@breaks(ALL_ROWS_RULE)
+class SkipsARow(JsonLinesWithRows):
+    def table_rows(self, values):
+        return super().table_rows(values[1:])
+
+
+@breaks(ALL_ROWS_RULE)
+class GivesARowTwice(JsonLinesWithRows):
+    def table_rows(self, values):
+        return super().table_rows(values + values[:1])
+
+
+@breaks(ALL_ROWS_RULE)
+class RepeatsAKey(JsonLinesWithRows):
+    """Reads numbers by their tens, and calls them a key all the same."""
+
+    def table_rows(self, values):
+        rows = super().table_rows(values)
+        rows.read = lambda value: value // 10 if type(value) is int else value
+        return rows
+
+
+class AfterARestore(JsonLinesWithRows):
+    """``alter`` changes the rows of what it restored."""
+
+    def __init__(self):
+        self.restored = set()
+
+    @hookimpl
+    def restore(self, target, dump, overwrite, options):
+        evidence = super().restore(target, dump, overwrite, options)
+        self.restored.add(target.database)
+        return evidence
+
+    @contextlib.contextmanager
+    def opened(self, path, table):
+        with super().opened(path, table) as rows:
+            if str(path) in self.restored:
+                self.alter(rows)
+            yield rows
+
+
+@breaks(SAME_ROWS_RULE)
+class ReadsOtherwiseAfterARestore(AfterARestore):
+    def alter(self, rows):
+        rows.read = lambda value: float(value) if type(value) is int else value
+
+
+@breaks(SAME_ROWS_RULE)
+class TurnsTheColumnsAfterARestore(AfterARestore):
+    def alter(self, rows):
+        rows.columns = rows.columns[::-1]
+
+
+@breaks(SAME_ROWS_RULE)
+class LosesTheKeyAfterARestore(AfterARestore):
+    def alter(self, rows):
+        rows.key = ()
+
+
+@breaks("test_reading_rows_changes_nothing", UNREAD_ROWS_RULE)
+class RemovesWhatItReads(JsonLinesWithRows):
+    @contextlib.contextmanager
+    def opened(self, path, table):
+        with super().opened(path, table) as rows:
+            yield rows
+        (path / f"{table}.jsonl").unlink()
+
+
+@breaks(MISSING_ROWS_RULE)
+class GivesNoRowsOfAMissingTable(JsonLinesWithRows):
+    def file_of(self, path, table):
+        missing = path.is_dir() and not (path / f"{table}.jsonl").exists()
+        return contextlib.nullcontext(()) if missing else super().file_of(path, table)
+
+
+@breaks(MISSING_ROWS_RULE)
+class GivesNoRowsOfAMissingDatabase(JsonLinesWithRows):
+    def file_of(self, path, table):
+        return super().file_of(path, table) if path.is_dir() else contextlib.nullcontext(())
+
+
+@breaks(MISSING_ROWS_RULE)
+class CreatesAMissingDatabase(JsonLinesWithRows):
+    def file_of(self, path, table):
+        path.mkdir(exist_ok=True)
+        return super().file_of(path, table)
+
+
+@breaks(UNREAD_ROWS_RULE)
+class SwallowsTheCallersErrors(JsonLinesWithRows):
+    @contextlib.contextmanager
+    def opened(self, path, table):
+        with super().opened(path, table) as rows, contextlib.suppress(RuntimeError):
+            yield rows
+
+
+@breaks(UNREAD_ROWS_RULE)
+class TakesTheCallersErrorsForItsOwn(JsonLinesWithRows):
+    @contextlib.contextmanager
+    def opened(self, path, table):
+        with super().opened(path, table) as rows:
+            try:
+                yield rows
+            except RuntimeError as error:
+                raise SourceError(f"{table} cannot be read") from error
+
+
+@breaks(UNREAD_ROWS_RULE)
+class FailsWhenLeftEarly(JsonLinesWithRows):
+    @contextlib.contextmanager
+    def opened(self, path, table):
+        with super().opened(path, table) as rows:
+            rows.values = iter(rows.values)
+            yield rows
+            if any(True for _ in rows.values):
+                raise SourceError(f"there are rows of {table} that nobody read")
 
 
 # -- examine and scratch ---------------------------------------------------------------------------------------------

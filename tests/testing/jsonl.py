@@ -237,6 +237,44 @@ class JsonLinesInPartsByTable(JsonLinesByTable, JsonLinesInParts):
     """Both: parts, of which those of single tables are read."""
 
 
+class _TableRows:
+    def __init__(self, values):
+        self.columns = tuple(sorted({name for value in values for name in value}))
+        identities = [value.get("id") for value in values]
+        unique = None not in identities and len({*map(json.dumps, identities)}) == len(values)
+        self.key = ("id",) if values and unique else ()
+        self.values = values
+
+    def __iter__(self):
+        for value in self.values:
+            yield tuple(self.read(value.get(name)) for name in self.columns)
+
+    def read(self, value):
+        return value if type(value) in {str, int, float, type(None)} else json.dumps(value)
+
+
+class JsonLinesWithRows(JsonLines):
+    """The same, and it gives the rows of a table."""
+
+    @hookimpl
+    def read_rows(self, source, table):
+        return self.opened(Path(source.database), table)
+
+    @contextlib.contextmanager
+    def opened(self, path, table):
+        with self.file_of(path, table) as lines:
+            yield self.table_rows([json.loads(line) for line in lines])
+
+    def file_of(self, path, table):
+        file = path / f"{table}.jsonl"
+        if not file.is_file():
+            raise SourceError(f"{path} has no table {table}")
+        return file.open()
+
+    def table_rows(self, values):
+        return _TableRows(values)
+
+
 class _Scratch:
     versions = MappingProxyType({"jsonl": "1"})
 
@@ -314,3 +352,4 @@ PROVING = ProvingJsonLines()
 IN_PARTS = JsonLinesInParts()
 BY_TABLE = JsonLinesByTable()
 IN_PARTS_BY_TABLE = JsonLinesInPartsByTable()
+WITH_ROWS = JsonLinesWithRows()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testing.jsonl import BY_TABLE, IN_PARTS, IN_PARTS_BY_TABLE, PLUGIN, PROVING
+from testing.jsonl import BY_TABLE, IN_PARTS, IN_PARTS_BY_TABLE, PLUGIN, PROVING, WITH_ROWS
 from testing.jsonl_suite import JsonLinesSuite
 
 
@@ -24,3 +24,7 @@ class TestJsonLinesByTable(JsonLinesSuite):
 
 class TestJsonLinesInPartsByTable(JsonLinesSuite):
     plugin = IN_PARTS_BY_TABLE
+
+
+class TestJsonLinesWithRows(JsonLinesSuite):
+    plugin = WITH_ROWS

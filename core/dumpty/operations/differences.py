@@ -13,7 +13,7 @@ from dumpty.operations.proving import Request
 from dumpty.operations.reach import reached, read_way, require_way
 from dumpty.operations.restore import driver_for, driver_of
 from dumpty.operations.result import require_text
-from dumpty.operations.subjects import inspect_subject, is_of_server
+from dumpty.operations.subjects import inspect_subject, require_tables_of
 from dumpty.redaction import one_line
 from dumpty.toolkit.evidence import compare_evidence
 from dumpty.url import parse_url
@@ -122,8 +122,7 @@ class Differences:
         require_text("a backup's id", backup_id)
         record = self._keyring.open_facts(self._place.repository.get(backup_id), keys)
         driver = driver_of(self._host, record)
-        if is_of_server(driver, record.format):
-            raise OptionError(f"backup {record.id} is of a server, in the format {record.format}, which has no tables")
+        require_tables_of(driver, record)
         return _Side(self._host, self._prover, driver, request, record.evidence, record=record)
 
     def _live_side(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty.errors import IntegrityError
+from dumpty.errors import IntegrityError, OptionError
 from dumpty.operations.addressing import destination_of
 from dumpty.operations.reach import reached_identity
 from dumpty.url import database_name, identity_of, server_url
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from dumpty.registry.plugin import Plugin
     from dumpty.types import Inspection, Options, Record, Source
 
-__all__ = ["identity_and_name", "inspect_subject", "is_of_server", "require_subject", "subject_url"]
+__all__ = [
+    "identity_and_name",
+    "inspect_subject",
+    "is_of_server",
+    "require_subject",
+    "require_tables_of",
+    "subject_url",
+]
 
 
 def is_of_server(driver: Plugin, format_name: str) -> bool:
@@ -45,6 +52,16 @@ def require_subject(driver: Plugin, record: Record) -> None:
             f"and what was backed up is {record.database} ({record.identity}). Nothing was done: do not use it, but "
             "another backup, or a copy of this one from another place"
         )
+
+
+def require_tables_of(driver: Plugin, record: Record) -> None:
+    """Check that a backup is of what has tables.
+
+    Raises:
+        OptionError: it is of a whole server.
+    """
+    if is_of_server(driver, record.format):
+        raise OptionError(f"backup {record.id} is of a server, in the format {record.format}, which has no tables")
 
 
 def inspect_subject(host: Host, driver: Plugin, source: Source, options: Options, format_name: str) -> Inspection:

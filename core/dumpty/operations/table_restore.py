@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dumpty.errors import IntegrityError, OptionError
+from dumpty.errors import IntegrityError, RestoreNotSupported
 from dumpty.operations.reach import reached, read_way
 from dumpty.operations.restore import (
     blamed,
@@ -17,7 +17,7 @@ from dumpty.operations.restore import (
     require_same_database,
     stored_of,
 )
-from dumpty.operations.subjects import inspect_subject, is_of_server, require_subject
+from dumpty.operations.subjects import inspect_subject, require_subject, require_tables_of
 from dumpty.operations.tables import select_tables, stored_of_tables
 from dumpty.process.interruption import current_interruption
 from dumpty.streaming.stored_dump import StoredDump
@@ -94,9 +94,14 @@ def _selected(
     """Return the driver, and the tables that are meant, each with the name that it is to have."""
     driver = driver_for(host, target, record)
     require_subject(driver, record)
-    if is_of_server(driver, record.format):
-        raise OptionError(f"backup {record.id} is of a server, in the format {record.format}, which has no tables")
-    host.require_restores_tables(driver)
+    require_tables_of(driver, record)
+    if not host.can(driver, "restore_tables"):
+        raise RestoreNotSupported(
+            f"{driver} implements no restore of single tables; restore the whole backup into a new database, and take "
+            "them from there",
+            plugin=str(driver),
+            hook="restore_tables",
+        )
     return driver, select_tables(record.evidence, tables, record.id)
 
 

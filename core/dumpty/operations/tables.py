@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dumpty.streaming.stored import Stored
     from dumpty.types import Evidence
 
-__all__ = ["evidence_of", "read_tables", "select_tables", "stored_of_tables"]
+__all__ = ["evidence_of", "find_table", "read_tables", "select_tables", "stored_of_tables"]
 
 _SHOWN = 5
 _PATH = re.compile(r'"(?:[^"]|"")*"|[^".]+')
@@ -55,12 +55,11 @@ def select_tables(evidence: Evidence, asked: Iterable[tuple[str, str]], backup: 
     """
     if not (asked := tuple(asked)):
         raise OptionError("no table is named: name one at least, or leave tables out to restore all of the backup")
-    paths = {entry.path for entry in evidence.objects}
     partitions: dict[str, list[str]] = {}
     for entry in evidence.objects:
         if entry.part_of is not None:
             partitions.setdefault(entry.part_of, []).append(entry.path)
-    known = sorted(paths | partitions.keys())
+    known = _known(evidence)
     named: dict[str, str] = {}
     for old, given in asked:
         path, new = _split(old, given, known, backup)
@@ -77,6 +76,23 @@ def select_tables(evidence: Evidence, asked: Iterable[tuple[str, str]], backup: 
     return selected
 
 
+def find_table(evidence: Evidence, name: str, backup: str) -> str:
+    """Return the path of the one table that is meant; the arguments are those of ``select_tables``.
+
+    Raises:
+        OptionError: the backup has no such table, or several.
+    """
+    if not name:
+        raise OptionError("the name of a table is empty")
+    known = _known(evidence)
+    return _only(name, known, backup) if known else name
+
+
+def _known(evidence: Evidence) -> list[str]:
+    """Return the paths of all tables, and of those whose partitions hold their rows."""
+    return sorted({path for entry in evidence.objects for path in (entry.path, entry.part_of) if path is not None})
+
+
 def _split(old: str, new: str, known: list[str], backup: str) -> tuple[str, str]:
     """Return the path that is meant, and the new name, which may stand behind ``=`` in ``old``."""
     if not old:
@@ -88,14 +104,19 @@ def _split(old: str, new: str, known: list[str], backup: str) -> tuple[str, str]
         old, _, new = old.rpartition("=")
         if not new:
             raise OptionError(f"the table {old} is to have no name: write {old}=NEW")
-    matches = _matches(old, known)
+    return _only(old, known, backup), new
+
+
+def _only(name: str, known: list[str], backup: str) -> str:
+    """Return the one path that a name means."""
+    matches = _matches(name, known)
     if len(matches) == 1:
-        return matches[0], new
+        return matches[0]
     if matches:
-        raise OptionError(f"the backup {backup} has several tables called {old}: {', '.join(matches)}; say which")
+        raise OptionError(f"the backup {backup} has several tables called {name}: {', '.join(matches)}; say which")
     more = f" and {len(known) - _SHOWN} more (dumpty show {backup})" if len(known) > _SHOWN else ""
     raise OptionError(
-        f"the backup {backup} has no table {old}; it has {', '.join(known[:_SHOWN])}{more}.{did_you_mean(old, known)}"
+        f"the backup {backup} has no table {name}; it has {', '.join(known[:_SHOWN])}{more}.{did_you_mean(name, known)}"
     )
 
 

@@ -96,7 +96,8 @@ def see_through(clear_up: Callable[[], None]) -> None:
     except Exception:
         raise
     except BaseException:
-        clear_up()
+        with contextlib.suppress(Exception):  # the interrupt is what is to be reported
+            clear_up()
         raise
 
 

@@ -12,7 +12,7 @@ import functools
 import os
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluggy
 
@@ -27,7 +27,7 @@ from dumpty.registry.opening import Opener
 from dumpty.registry.options import share
 from dumpty.registry.picking import DISABLE, by_name, by_scheme, require_ok, with_conflicts
 from dumpty.registry.plugin import Plugin, State, describe_error
-from dumpty.registry.proxies import CheckedReader, CheckedVerifier, CheckedWriter, checked_scratch
+from dumpty.registry.proxies import CheckedReader, CheckedVerifier, CheckedWriter, checked_rows, checked_scratch
 from dumpty.registry.returned import Boundary, DatabasesOf, Expected
 from dumpty.types import Evidence, Inspection, KeyPair, Kind, Options, PluginInfo, Verb
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from dumpty.registry.proxies import CheckedScratch
+    from dumpty.registry.proxies import CheckedRows, CheckedScratch
     from dumpty.types import (
         ByteSink,
         Dump,
@@ -225,28 +225,16 @@ class Host(Opener):
         overwrite: bool,
         options: Options,
     ) -> Evidence:
-        """Call ``restore_tables``.
-
-        Raises:
-            RestoreNotSupported: the driver implements none.
-        """
-        self.require_restores_tables(plugin)
+        """Call ``restore_tables``."""
         arguments = {"target": target, "dump": dump, "tables": tables, "overwrite": overwrite, "options": options}
         return self._call(plugin, "restore_tables", Evidence, **arguments)
 
-    def require_restores_tables(self, plugin: Plugin) -> None:
-        """Check that a driver can restore some tables of a backup.
-
-        Raises:
-            RestoreNotSupported: it implements no such hook.
-        """
-        if not self.can(plugin, "restore_tables"):
-            raise RestoreNotSupported(
-                f"{plugin} implements no restore of single tables; restore the whole backup into a new database, and "
-                "take them from there",
-                plugin=str(plugin),
-                hook="restore_tables",
-            )
+    def read_rows(
+        self, plugin: Plugin, *, source: Source, table: str, options: Options
+    ) -> AbstractContextManager[CheckedRows]:
+        """Call ``read_rows``."""
+        arguments = {"source": source, "table": table, "options": options}
+        return checked_rows(*self._lent(plugin, "read_rows", ("__enter__", "__exit__"), arguments))
 
     def examine(self, plugin: Plugin, *, dump: Dump, options: Options) -> Evidence:
         """Call ``examine``."""
@@ -256,10 +244,8 @@ class Host(Opener):
         self, plugin: Plugin, *, dump: Dump, on: Source | None, options: Options
     ) -> AbstractContextManager[CheckedScratch]:
         """Call ``scratch``."""
-        methods = ("__enter__", "__exit__")
-        context: object = self._call(plugin, "scratch", methods, dump=dump, on=on, options=options)
-        boundary = Boundary(plugin=plugin, hook="scratch", mask=Mask.from_arguments((dump, on, options)))
-        return checked_scratch(boundary, cast("AbstractContextManager[object]", context))
+        arguments = {"dump": dump, "on": on, "options": options}
+        return checked_scratch(*self._lent(plugin, "scratch", ("__enter__", "__exit__"), arguments))
 
     def compress(self, plugin: Plugin, *, sink: ByteSink, options: Options, at_once: int = 1) -> Writer:
         """Call ``compress``."""
@@ -275,18 +261,14 @@ class Host(Opener):
     ) -> CheckedWriter:
         """Call ``encrypt``."""
         arguments = {"sink": sink, "recipients": tuple(recipients), "options": options}
-        writer: object = self._call(plugin, "encrypt", ("write", "close"), **arguments)
-        boundary = Boundary(plugin=plugin, hook="encrypt", mask=Mask.from_arguments(arguments.values()))
-        return CheckedWriter(boundary, cast("Writer", writer))
+        return CheckedWriter(*self._lent(plugin, "encrypt", ("write", "close"), arguments))
 
     def decrypt(
         self, plugin: Plugin, *, stream: Reader, identities: Sequence[Identity], params: Options
     ) -> CheckedReader:
         """Call ``decrypt``."""
         arguments = {"stream": stream, "identities": tuple(identities), "params": params}
-        reader: object = self._call(plugin, "decrypt", ("read", "close"), **arguments)
-        boundary = Boundary(plugin=plugin, hook="decrypt", mask=Mask.from_arguments(arguments.values()))
-        return CheckedReader(boundary, cast("Reader", reader))
+        return CheckedReader(*self._lent(plugin, "decrypt", ("read", "close"), arguments))
 
     def new_identity(self, plugin: Plugin) -> KeyPair:
         """Call ``new_identity``."""
@@ -294,8 +276,7 @@ class Host(Opener):
 
     def verify(self, plugin: Plugin) -> Verifier:
         """Call ``verify``."""
-        verifier = cast("Verifier", self._call(plugin, "verify", ("update", "hexdigest")))
-        return CheckedVerifier(Boundary(plugin=plugin, hook="verify", mask=Mask(secrets=())), verifier)
+        return CheckedVerifier(*self._lent(plugin, "verify", ("update", "hexdigest"), {}))
 
     def finished(self, event: Event, secrets: Iterable[str] = ()) -> None:
         """Call ``finished`` of every plugin that implements it, each alone (``dumpty.registry.observers.tell``)."""
@@ -304,6 +285,13 @@ class Host(Opener):
             others = [p.module for p in observers if p is not plugin]
             caller = self._manager.subset_hook_caller("finished", remove_plugins=others)
             tell(plugin, functools.partial(caller, event=event), secrets)
+
+    def _lent(
+        self, plugin: Plugin, hook: str, expected: tuple[str, ...], arguments: Mapping[str, object]
+    ) -> tuple[Boundary, Any]:
+        """Return an object that a hook lends, and the boundary over which its answers come."""
+        lent: object = self._call(plugin, hook, expected, **arguments)
+        return Boundary(plugin=plugin, hook=hook, mask=Mask.from_arguments(arguments.values())), lent
 
     def _call(self, plugin: Plugin, hook: str, expected: type[T] | Expected, **arguments: object) -> T:
         if not self.can(plugin, hook):

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dumpty.registry.returned import Boundary
-    from dumpty.types import Buffer, Reader, Scratch, Source, Verifier, Writer
+    from dumpty.types import Buffer, Reader, RowValue, Scratch, Source, TableRows, Verifier, Writer
 
-__all__ = ["CheckedReader", "CheckedVerifier", "CheckedWriter", "checked_scratch"]
+__all__ = ["CheckedReader", "CheckedRows", "CheckedVerifier", "CheckedWriter", "checked_rows", "checked_scratch"]
 
 
 @contextlib.contextmanager
@@ -109,6 +109,40 @@ class CheckedScratch:
         rows = self._scratch.ask(statement)
         self._boundary.check_rows(rows)
         return rows
+
+
+@contextlib.contextmanager
+def checked_rows(boundary: Boundary, context: AbstractContextManager[object]) -> Iterator[CheckedRows]:
+    """Lend the rows of ``context`` as rows each of which is checked.
+
+    Raises:
+        PluginError: it is not what it should be.
+    """
+    failure: BaseException | None = None
+    with context as rows:
+        try:
+            boundary.check_table_rows(rows)
+            yield CheckedRows(boundary, cast("TableRows", rows))
+        except BaseException as error:
+            failure = error
+            raise
+    if failure is not None:  # rows that swallow what is raised in their block make nothing good
+        raise failure
+
+
+class CheckedRows:
+    """The rows of a table."""
+
+    def __init__(self, boundary: Boundary, rows: TableRows) -> None:
+        self._boundary, self._rows = boundary, rows
+        self.columns, self.key = rows.columns, rows.key
+
+    def __iter__(self) -> Iterator[tuple[RowValue, ...]]:
+        """Return the rows."""
+        check, size = self._boundary.check_row, len(self.columns)
+        for row in self._rows:
+            check(row, size)
+            yield row
 
 
 class CheckedVerifier:

@@ -6,7 +6,6 @@ field, and what was found there; so whoever uses evidence, an inspection or a sc
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -15,6 +14,7 @@ from msgspec import Struct
 
 from dumpty.errors import DumptyError, PluginError
 from dumpty.redaction import MASK, redact
+from dumpty.registry.fields import Broken, JSONCheck, require
 from dumpty.registry.plugin import describe_error
 from dumpty.types import Evidence, Identity, Inspection, KeyPair, ObjectEvidence, Recipient, Source
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from dumpty.registry.masking import Mask
     from dumpty.registry.plugin import Plugin
 
-    _Container = Mapping[object, object] | list[object]
-
 __all__ = ["REPOSITORY", "STORE", "TRANSPORT", "Boundary", "DatabasesOf", "Expected", "collected"]
 
 _MAX_SHOWN = 60
@@ -33,25 +31,13 @@ _MAX_FIELD = 100
 _MAX_COUNT = 2**63 - 1
 """Of rows and bytes: what every reader of a manifest can hold."""
 
-_MAX_INTEGER_BITS = 64
-_MAX_DEPTH = 32
-"""How deep a value in a manifest may be nested: less than ``redaction`` looks into."""
-
-_MAX_VALUES = 1_000_000
+_ROW_VALUES = frozenset({str, int, float, bytes, type(None)})
 _HEXADECIMAL = re.compile("[0-9a-fA-F]+")
 
 _TEXT, _TRUTH = "a str", "True or False"
 _TEXTS = "a tuple of str"
 _OF_THIS_SERVER = "what source.replace(database=NAME) has there"
 _COUNT = "None or a whole number from 0 to 2**63 - 1"
-
-
-class _Broken(Exception):
-    """A field is not what it was promised to be."""
-
-    def __init__(self, field: str, value: object, promised: str) -> None:
-        super().__init__(field)
-        self.field, self.value, self.promised = field, value, promised
 
 
 class DatabasesOf(Struct, frozen=True):
@@ -121,7 +107,7 @@ class Boundary(Struct, frozen=True, kw_only=True):
         article = "an" if noun[0] in "AEIOU" else "a"
         try:
             look()
-        except _Broken as error:
+        except Broken as error:
             field = self._shortened(error.field, _MAX_FIELD)
             self._refuse(
                 f"returned {article} {noun} from {self.hook} whose {field} is {self._shown(error.value)}, "
@@ -138,13 +124,13 @@ class Boundary(Struct, frozen=True, kw_only=True):
 
         def look() -> None:
             target = getattr(scratch, "target", None)
-            _require(isinstance(target, Source), "target", target, "a dumpty.Source")
+            require(isinstance(target, Source), "target", target, "a dumpty.Source")
             for method in ("check", "ask"):
-                _require(callable(getattr(scratch, method, None)), method, getattr(scratch, method, None), "a method")
+                require(callable(getattr(scratch, method, None)), method, getattr(scratch, method, None), "a method")
             _check_versions(getattr(scratch, "versions", None), "versions")
             _check_texts(getattr(scratch, "notes", ()), "notes")
             rehearsal = getattr(scratch, "rehearsal", "")
-            _require(isinstance(rehearsal, str), "rehearsal", rehearsal, "a str")
+            require(isinstance(rehearsal, str), "rehearsal", rehearsal, "a str")
 
         self.check("Scratch", look)
 
@@ -162,11 +148,33 @@ class Boundary(Struct, frozen=True, kw_only=True):
 
         def look() -> None:
             if not isinstance(value, (list, tuple)):
-                raise _Broken("ask()", value, "a list of rows")
+                raise Broken("ask()", value, "a list of rows")
             for number, row in enumerate(value):
-                _require(isinstance(row, (list, tuple)), f"ask()[{number}]", row, "a row, which is a tuple")
+                require(isinstance(row, (list, tuple)), f"ask()[{number}]", row, "a row, which is a tuple")
 
         self.check("Scratch", look)
+
+    def check_table_rows(self, rows: object) -> None:
+        """Check what is said of a table's rows before they are read: columns, and which of them tell rows apart."""
+
+        def look() -> None:
+            columns, key = (getattr(rows, name, None) for name in ("columns", "key"))
+            _check_texts(columns, "columns")
+            _check_texts(key, "key")
+            for field, names in (("columns", columns), ("key", key)):
+                repeated = len(set(names)) < len(names)  # type: ignore[arg-type]  # they are tuples
+                require(not repeated, field, names, "a tuple of names, each once")
+            require(set(key) <= set(columns), "key", key, "some of the columns")  # type: ignore[arg-type]
+            require(hasattr(rows, "__iter__"), "__iter__", None, "a method")
+
+        self.check("TableRows", look)
+
+    def check_row(self, row: object, size: int) -> None:
+        """Check one row of a table of ``size`` columns."""
+        if type(row) is tuple and len(row) == size and _ROW_VALUES.issuperset(map(type, row)):
+            return
+        promised = f"a tuple of {size} values: str, int, float, bytes or None"
+        self.check("TableRows", lambda: require(None, "row", row, promised))
 
     def check_digest(self, value: object) -> None:
         """Check what a verifier says, before it is written into a manifest or compared with one."""
@@ -175,15 +183,15 @@ class Boundary(Struct, frozen=True, kw_only=True):
     def check_written(self, number: object, size: int) -> None:
         """Check what ``write`` of a writer returned for ``size`` bytes."""
         promised = f"{size}, the number of bytes that it was given"
-        self.check("Writer", lambda: _require(type(number) is int and number == size, "write()", number, promised))
+        self.check("Writer", lambda: require(type(number) is int and number == size, "write()", number, promised))
 
     def check_read(self, data: object, size: int) -> None:
         """Check what ``read(size)`` of a reader returned."""
 
         def look() -> None:
-            _require(isinstance(data, bytes), "read()", data, "bytes")
+            require(isinstance(data, bytes), "read()", data, "bytes")
             valid = size < 0 or len(data) <= size  # type: ignore[arg-type]
-            _require(valid, f"read({size})", len(data), f"{size} bytes at most")  # type: ignore[arg-type]
+            require(valid, f"read({size})", len(data), f"{size} bytes at most")  # type: ignore[arg-type]
 
         self.check("Reader", look)
 
@@ -207,61 +215,56 @@ class Boundary(Struct, frozen=True, kw_only=True):
         return text if len(text) <= size else text[:size] + "…"
 
 
-def _require(condition: object, field: str, value: object, promised: str) -> None:
-    if not condition:
-        raise _Broken(field, value, promised)
-
-
 def _check_evidence(evidence: Evidence, prefix: str) -> None:
     field = f"{prefix}objects"
-    _require(isinstance(evidence.objects, tuple), field, evidence.objects, "a tuple of dumpty.ObjectEvidence")
+    require(isinstance(evidence.objects, tuple), field, evidence.objects, "a tuple of dumpty.ObjectEvidence")
     _check_objects(evidence.objects, field)
-    _require(
+    require(
         evidence.snapshot is None or isinstance(evidence.snapshot, str),
         f"{prefix}snapshot",
         evidence.snapshot,
         "None or a str",
     )
-    _require(isinstance(evidence.consistent, bool), f"{prefix}consistent", evidence.consistent, _TRUTH)
+    require(isinstance(evidence.consistent, bool), f"{prefix}consistent", evidence.consistent, _TRUTH)
     _check_versions(evidence.versions, f"{prefix}versions")
     _check_texts(evidence.notes, f"{prefix}notes")
-    _require(isinstance(evidence.properties, Mapping), f"{prefix}properties", evidence.properties, "a mapping")
-    _JSON().check(evidence.properties, f"{prefix}properties")
+    require(isinstance(evidence.properties, Mapping), f"{prefix}properties", evidence.properties, "a mapping")
+    JSONCheck().check(evidence.properties, f"{prefix}properties")
 
 
 def _check_objects(objects: Iterable[ObjectEvidence], field: str) -> None:
     positions: dict[str, int] = {}
     for number, entry in enumerate(objects):
         name = f"{field}[{number}]"
-        _require(isinstance(entry, ObjectEvidence), name, entry, "a dumpty.ObjectEvidence")
+        require(isinstance(entry, ObjectEvidence), name, entry, "a dumpty.ObjectEvidence")
         path, digest = entry.path, entry.fingerprint
-        _require(isinstance(path, str) and path, f"{name}.path", path, "a str that names something")
+        require(isinstance(path, str) and path, f"{name}.path", path, "a str that names something")
         first = positions.setdefault(path, number)
-        _require(first == number, f"{name}.path", path, f"a name of its own: {field}[{first}] has it, too")
+        require(first == number, f"{name}.path", path, f"a name of its own: {field}[{first}] has it, too")
         _check_count(entry.rows, f"{name}.rows")
         # Two that are empty would pass for equal contents.
         valid = digest is None or (isinstance(digest, str) and digest)
-        _require(valid, f"{name}.fingerprint", digest, "None or a str that is not empty")
+        require(valid, f"{name}.fingerprint", digest, "None or a str that is not empty")
         root = entry.part_of
         valid = root is None or (isinstance(root, str) and root)
-        _require(valid, f"{name}.part_of", root, "None or a str that names a table")
+        require(valid, f"{name}.part_of", root, "None or a str that names a table")
 
 
 def _check_inspection(inspection: Inspection) -> None:
     for field in ("exists", "empty"):
         value = getattr(inspection, field)
-        _require(isinstance(value, bool), field, value, _TRUTH)
-    _require(inspection.exists or inspection.empty, "empty", False, "True, as it is of what does not exist")
+        require(isinstance(value, bool), field, value, _TRUTH)
+    require(inspection.exists or inspection.empty, "empty", False, "True, as it is of what does not exist")
     _check_count(inspection.estimated_bytes, "estimated_bytes")
     for field in ("identity", "name"):
         value = getattr(inspection, field)
-        _require(isinstance(value, str), field, value, _TEXT)
+        require(isinstance(value, str), field, value, _TEXT)
     _check_versions(inspection.versions, "versions")
     _check_texts(inspection.notes, "notes")
     _check_texts(inspection.lacks, "lacks")
     evidence = inspection.evidence
     if evidence is not None:
-        _require(isinstance(evidence, Evidence), "evidence", evidence, "None or a dumpty.Evidence")
+        require(isinstance(evidence, Evidence), "evidence", evidence, "None or a dumpty.Evidence")
         _check_evidence(evidence, "evidence.")
 
 
@@ -270,79 +273,49 @@ def _check_databases(sources: tuple[object, ...], server: Source) -> None:
     for number, entry in enumerate(sources):
         field = f"[{number}]"
         if not isinstance(entry, Source):
-            raise _Broken(field, entry, "a dumpty.Source")
+            raise Broken(field, entry, "a dumpty.Source")
         name = entry.database
         if not isinstance(name, str) or not name:
-            raise _Broken(f"{field}.database", name, "a str that names a database")
+            raise Broken(f"{field}.database", name, "a str that names a database")
         first = positions.setdefault(name, number)
-        _require(first == number, f"{field}.database", name, f"a name of its own: [{first}] has it, too")
+        require(first == number, f"{field}.database", name, f"a name of its own: [{first}] has it, too")
         promised = server.replace(database=name)
         for part in (*(part for part in Source.__struct_fields__ if part != "url"), "url"):  # made of the others
             value = getattr(entry, part)
             shown = MASK if part in {"password", "secrets"} else value
-            _require(value == getattr(promised, part), f"{field}.{part}", shown, _OF_THIS_SERVER)
+            require(value == getattr(promised, part), f"{field}.{part}", shown, _OF_THIS_SERVER)
 
 
 def _check_key_pair(pair: KeyPair) -> None:
     for field, kind in (("recipient", Recipient), ("identity", Identity)):
         key = getattr(pair, field)
-        _require(isinstance(key, kind), field, key, f"a dumpty.{kind.__name__}")
-        _require(key.kind == "X25519", f"{field}.kind", key.kind, "'X25519'")
-    _require(pair.recipient.text.startswith("age1"), "recipient.text", pair.recipient.text, "a key, age1…")
+        require(isinstance(key, kind), field, key, f"a dumpty.{kind.__name__}")
+        require(key.kind == "X25519", f"{field}.kind", key.kind, "'X25519'")
+    require(pair.recipient.text.startswith("age1"), "recipient.text", pair.recipient.text, "a key, age1…")
     # Never shown, whatever it is.
-    _require(pair.identity.text.startswith("AGE-SECRET-KEY-1"), "identity.text", None, "a key, AGE-SECRET-KEY-1…")
+    require(pair.identity.text.startswith("AGE-SECRET-KEY-1"), "identity.text", None, "a key, AGE-SECRET-KEY-1…")
 
 
 def _check_count(value: object, field: str) -> None:
     valid = value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT)
-    _require(valid, field, value, _COUNT)
+    require(valid, field, value, _COUNT)
 
 
 def _check_texts(value: object, field: str) -> None:
     if not isinstance(value, tuple):
-        raise _Broken(field, value, _TEXTS)
+        raise Broken(field, value, _TEXTS)
     for number, text in enumerate(value):
-        _require(isinstance(text, str), f"{field}[{number}]", text, _TEXT)
+        require(isinstance(text, str), f"{field}[{number}]", text, _TEXT)
 
 
 def _check_versions(value: object, field: str) -> None:
     if not isinstance(value, Mapping):
-        raise _Broken(field, value, "a mapping of str to str")
+        raise Broken(field, value, "a mapping of str to str")
     for key, version in value.items():
-        _require(isinstance(key, str), f"key in {field}", key, _TEXT)
-        _require(isinstance(version, str), f"{field}[{key!r}]", version, _TEXT)
+        require(isinstance(key, str), f"key in {field}", key, _TEXT)
+        require(isinstance(version, str), f"{field}[{key!r}]", version, _TEXT)
 
 
 def _check_digest(value: object) -> None:
     valid = isinstance(value, str) and _HEXADECIMAL.fullmatch(value)
-    _require(valid, "hexdigest()", value, "a str of hexadecimal digits")
-
-
-class _JSON:
-    """Checks that values can be written as JSON and read again as they were."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def check(self, value: object, field: str, depth: int = 0) -> None:
-        self._count += 1
-        _require(self._count <= _MAX_VALUES, field, value, f"within the first {_MAX_VALUES:,} values, all that may be")
-        if value is None or isinstance(value, (str, bool)):
-            return
-        if isinstance(value, int):
-            _require(value.bit_length() <= _MAX_INTEGER_BITS, field, value, f"of {_MAX_INTEGER_BITS} bits at most")
-        elif isinstance(value, float):
-            _require(math.isfinite(value), field, value, "a number that JSON has")
-        elif isinstance(value, (Mapping, list)):
-            # What contains itself is endlessly deep.
-            _require(depth < _MAX_DEPTH, field, value, f"within {_MAX_DEPTH} levels, all that may be nested")
-            self._check_items(value, field, depth + 1)
-        else:
-            raise _Broken(field, value, "a value that JSON has (which has lists, no tuples)")
-
-    def _check_items(self, value: _Container, field: str, depth: int) -> None:
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, item in items:
-            if isinstance(value, Mapping):
-                _require(isinstance(key, str), f"key in {field}", key, _TEXT)
-            self.check(item, f"{field}[{key!r}]", depth)
+    require(valid, "hexdigest()", value, "a str of hexadecimal digits")

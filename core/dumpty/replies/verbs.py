@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import field
 
 from dumpty.replies.coverage import CoverageReply
-from dumpty.replies.differences import DiffReply
+from dumpty.replies.differences import DiffReply, RowDiffReply
 from dumpty.replies.reply import Failure, ProgramStatus, Reply
 from dumpty.replies.runs import (  # noqa: TC001 - as the other values
     JobHealth,
@@ -314,7 +314,7 @@ REPLIES: dict[str, tuple[type[Reply], ...]] = {
     "show": (ShowReply,),
     "verify": (ProofsReply,),
     "drill": (ProofsReply, CoverageReply),
-    "diff": (DiffReply,),
+    "diff": (DiffReply, RowDiffReply),
     "try": (TryReply,),
     "pin": (PinReply,),
     "unpin": (PinReply,),

@@ -16,10 +16,10 @@ against an installed plugin and returns a verdict.
 
 The suites are ``driver``, ``store``, ``compressor``, ``cipher``, ``verifier``, ``notifier`` and ``transport``, and
 ``repository`` for a store that brings a layout of its own; rules that they inherit stand in ``suite``, ``sources``,
-``restoring``, ``proving``, ``secrecy``, ``traces``, ``facade``, ``places``, ``objects``, ``capabilities``, ``sharing``,
-``stage``, ``damage``, ``backups``, ``transactions`` and ``keeping``, what a notifier sends to in ``recipients``, and
-where a transport leads to in ``ways``; ``check``, ``checked`` and ``record`` run them. ``MemoryStore`` is a store in
-memory that lacks whatever a test wants it to lack.
+``restoring``, ``tables``, ``row_rules``, ``parts``, ``listing``, ``proving``, ``secrecy``, ``traces``, ``facade``,
+``places``, ``objects``, ``capabilities``, ``sharing``, ``stage``, ``damage``, ``backups``, ``transactions`` and
+``keeping``, what a notifier sends to in ``recipients``, and where a transport leads to in ``ways``; ``check``,
+``checked`` and ``record`` run them. ``MemoryStore`` is a store in memory that lacks whatever a test wants it to lack.
 """
 
 from __future__ import annotations

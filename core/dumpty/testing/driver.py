@@ -13,6 +13,7 @@ from dumpty.testing.facade import FacadeRules
 from dumpty.testing.listing import ListingRules
 from dumpty.testing.parts import PartRules
 from dumpty.testing.proving import ProofRules
+from dumpty.testing.row_rules import RowRules
 from dumpty.testing.rules import comes_from, require, shown
 from dumpty.testing.secrecy import SecrecyRules
 from dumpty.testing.streams import Interrupted, Refusal, at_once, peak_memory
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["DriverSuite"]
 
 
-class DriverSuite(ListingRules, PartRules, TableRules, ProofRules, SecrecyRules, TraceRules, FacadeRules):
+class DriverSuite(ListingRules, PartRules, TableRules, RowRules, ProofRules, SecrecyRules, TraceRules, FacadeRules):
     r"""The rules of a driver.
 
     A subclass needs ``plugin``, the fixtures ``source`` and ``target``, and the method ``content``; it proves more
@@ -64,6 +65,7 @@ class DriverSuite(ListingRules, PartRules, TableRules, ProofRules, SecrecyRules,
         **ProofRules.claims,
         **PartRules.claims,
         **TableRules.claims,
+        **RowRules.claims,
         **ListingRules.claims,
     }
 

@@ -13,10 +13,12 @@ from dumpty.types.databases import (
     Inspection,
     ListedDatabase,
     ObjectEvidence,
+    RowValue,
     Scratch,
     Section,
     Source,
     TableContent,
+    TableRows,
 )
 from dumpty.types.events import Event, EventBackup, EventVerb
 from dumpty.types.keys import (
@@ -131,6 +133,7 @@ __all__ = [
     "Removal",
     "Repository",
     "RepositoryListing",
+    "RowValue",
     "RunClaim",
     "Scratch",
     "SealedPart",
@@ -148,6 +151,7 @@ __all__ = [
     "StoredObject",
     "StoredRun",
     "TableContent",
+    "TableRows",
     "TellingClaim",
     "Transaction",
     "Transport",

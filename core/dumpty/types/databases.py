@@ -13,6 +13,7 @@ from dumpty.types.partly_shown import PartlyShown
 from dumpty.types.transports import Remote
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import EllipsisType
 
 
@@ -187,6 +188,35 @@ class Inspection(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     evidence: Evidence | None = None
     lacks: tuple[str, ...] = ()
+
+
+RowValue = None | int | float | str | bytes
+"""What a column holds in one row, as ``TableRows`` gives it."""
+
+
+class TableRows(Protocol):
+    """The rows of one table at one moment, each once, to be iterated once.
+
+    Each row is a tuple with a value for each of ``columns``: None for NULL; int, float or bytes where the value is such
+    a thing; else text that tells it from every other value of its column (a date, an array, a document). The same value
+    always reads the same: on another server, under other settings, and however it is stored. ``columns`` are those that
+    a dump holds; what the database computes from others is left out. ``key`` are those of them that tell the rows apart
+    (a primary key), in its order; () where none do.
+    """
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        ...
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Those of them that are no two rows' alike; ()."""
+        ...
+
+    def __iter__(self) -> Iterator[tuple[RowValue, ...]]:
+        """Return the rows, in whatever order. What cannot be read on raises ``SourceError``."""
+        ...
 
 
 class Scratch(Protocol):

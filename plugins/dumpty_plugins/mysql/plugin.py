@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
-    from dumpty import Dump, Evidence, Inspection, Options, Scratch, Sink, Source
+    from dumpty import Dump, Evidence, Inspection, Options, Scratch, Sink, Source, TableRows
 
 
 _MOST_JOBS = 4
@@ -216,6 +216,15 @@ def restore_tables(
     from dumpty_plugins.mysql.server.connection import with_stall_timeout
 
     return load(with_stall_timeout(target, options), dump, tables, overwrite=overwrite, options=options)
+
+
+@hookimpl
+def read_rows(source: Source, table: str, options: Options) -> AbstractContextManager[TableRows]:
+    """Read a table in one snapshot."""
+    from dumpty_plugins.mysql.rows import read_table
+    from dumpty_plugins.mysql.server.connection import with_stall_timeout
+
+    return read_table(with_stall_timeout(source, options), table)
 
 
 @hookimpl

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
-    from dumpty import Dump, Evidence, Inspection, Options, Scratch, Sink, Source
+    from dumpty import Dump, Evidence, Inspection, Options, Scratch, Sink, Source, TableRows
 
 SOCKET_FOLDERS = ("/run/postgresql", "/var/run/postgresql")
 """Where packages have the socket. PostgreSQL's own default is a directory in which anybody can make one."""
@@ -101,7 +101,7 @@ def describe() -> PluginInfo:
                 name="bindir",
                 default="",
                 help="directory of the client programs to use (and, for a drill, of the server's)",
-                verbs=("backup", "restore", "restore_tables", "examine", "scratch"),
+                verbs=("backup", "restore", "restore_tables", "examine", "scratch", "inspect"),
             ),
             Option(
                 name="server_version",
@@ -225,6 +225,16 @@ def restore_tables(
 
     address = Address(target, stall=stall_seconds(options)).require_database()
     return load(address, dump, tables, overwrite=overwrite, options=options)
+
+
+@hookimpl
+def read_rows(source: Source, table: str, options: Options) -> AbstractContextManager[TableRows]:
+    """Read a table in one transaction."""
+    from dumpty_plugins.postgres.rows import read_table
+    from dumpty_plugins.postgres.server.connection import Address, stall_seconds
+
+    address = Address(source, stall=stall_seconds(options)).require_database()
+    return read_table(address, table, str(options.get("bindir", "")))
 
 
 @hookimpl

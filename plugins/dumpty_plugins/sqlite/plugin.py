@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
-    from dumpty import Dump, Options, Scratch, Sink, Source
+    from dumpty import Dump, Options, Scratch, Sink, Source, TableRows
 
 _BUSY = Option(
     name="busy_timeout",
@@ -110,6 +110,14 @@ def restore_tables(
     from dumpty_plugins.sqlite.restore_tables import restore_tables_of_dump
 
     return restore_tables_of_dump(target, dump, tables, overwrite=overwrite, options=options)
+
+
+@hookimpl
+def read_rows(source: Source, table: str, options: Options) -> AbstractContextManager[TableRows]:
+    """Read a table in one transaction."""
+    from dumpty_plugins.sqlite.rows import read_table
+
+    return read_table(source, table, options)
 
 
 @hookimpl

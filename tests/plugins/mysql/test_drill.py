@@ -58,7 +58,7 @@ def test_the_fingerprints_of_original_and_restored_are_the_same(
     load(mysql, server.source(target), backup)
     restored = look(server.source(target), "fingerprint").objects
     assert restored == backup.evidence.objects == look(server.source(name), "fingerprint").objects
-    assert all(o.fingerprint and o.fingerprint.startswith("rowsha2:") for o in restored)
+    assert all(o.fingerprint and o.fingerprint.startswith("rowsha2-2:") for o in restored)
     assert len({o.fingerprint for o in restored if o.rows}) == len([o for o in restored if o.rows])
     assert [(o.path, o.rows) for o in look(server.source(name), "counts").objects] == [
         (o.path, o.rows) for o in restored

@@ -15,7 +15,7 @@ long to escape one as to send it, so it sends them as they are, and the client e
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from dumpty import SourceError
@@ -53,6 +53,7 @@ _SPATIAL = frozenset(
 _UNICODE = frozenset({"utf8mb4", "utf8mb3", "utf8", "latin1"})
 _GENERATED = re.compile(r"\b(VIRTUAL|STORED|PERSISTENT) GENERATED\b", re.IGNORECASE)
 _STORED = re.compile(r"\b(STORED|PERSISTENT) GENERATED\b", re.IGNORECASE)
+_LISTED = frozenset({"enum", "set"})
 _LONG_TEXTS = frozenset({"text", "mediumtext", "longtext"})
 LONG_ROW_BYTES = 1000
 """From this length on of an average row, long texts are worth some work for each row in the client."""
@@ -65,7 +66,8 @@ class Column:
 
     ``value`` is SQL for its bytes; ``form`` says how the client writes them, after ``introducer``; ``literal`` is
     SQL for the finished literal, and ``short_literal``, if any, the same of a value that is surely shorter than
-    ``max_allowed_packet``; ``octets`` is how many bytes one may have at most, 0 where nobody knows.
+    ``max_allowed_packet``; ``octets`` is how many bytes one may have at most, 0 where nobody knows. ``members`` is the
+    type of an ENUM or SET, whose numbers mean what it lists.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Column:
     introducer: str = ""
     short_literal: str = ""
     octets: int = 0
+    members: str = ""
 
     def literal_within(self, packet: int) -> str:
         """Return SQL for the literal on a server that makes no longer values than ``packet``."""
@@ -166,7 +169,7 @@ def described_column(table: str, facts: Mapping[str, str]) -> Column:
     Raises:
         SourceError: as ``column``.
     """
-    return column(
+    described = column(
         table,
         facts["COLUMN_NAME"],
         facts["DATA_TYPE"].lower(),
@@ -174,6 +177,7 @@ def described_column(table: str, facts: Mapping[str, str]) -> Column:
         nullable=facts["IS_NULLABLE"] != "NO",
         octets=int(facts["CHARACTER_OCTET_LENGTH"] or 0),
     )
+    return replace(described, members=facts["COLUMN_TYPE"]) if described.type in _LISTED else described
 
 
 def _text(quoted: str, type: str, charset: str) -> tuple[str, str]:
@@ -271,14 +275,21 @@ def _writer(column: Column) -> Callable[[bytes], bytes]:
     if column.form == "plain":
         return lambda v: b"'" + v + b"'"
     if column.type == "json":
-        return lambda v: quote(v) if v else _no_json(column)
+        return lambda v: quote(require_json(v, column))
     if column.form == "text":
         return quote
     before = column.introducer.encode() + b"X'"
     return lambda v: before + v.hex().upper().encode() + b"'"
 
 
-def _no_json(column: Column) -> bytes:
+def require_json(value: bytes, column: Column) -> bytes:
+    """Return the text of a JSON value.
+
+    Raises:
+        SourceError: it is empty, which none is.
+    """
+    if value:
+        return value
     raise SourceError(
         f"a JSON value in column {column.name} is longer as text than the server's max_allowed_packet, and it gives an "
         "empty text instead: SET GLOBAL max_allowed_packet=1073741824 there, then run this again"

@@ -25,6 +25,8 @@ LOCK_ERRORS = frozenset({1205, 1213, 3572})
 _UNSUPPORTED_VERSION = re.compile(r"[1-7]\.")
 _LOST = frozenset({2006, 2013, 4031, 1927, 1053})
 """Gone away, lost, idle too long, killed, shut down."""
+_MOST_BYTES_HELD = 1 << 20
+"""Of rows that are streamed, apart from the last of them."""
 _CLOSED = (0, "")
 """What pymysql says of a connection that an earlier error closed."""
 
@@ -158,7 +160,7 @@ class Session:
                 return
 
     def stream(self, sql: str, size: int = 500) -> Iterator[list[Row]]:
-        """Execute ``sql`` and yield its rows in lists, never holding more than one list of ``size`` rows.
+        """Execute ``sql`` and yield its rows in lists of up to ``size``, fewer where they are large.
 
         A generator that is not read to its end leaves the session unusable: ``abandon`` it.
         """
@@ -168,15 +170,16 @@ class Session:
             cursor = self._connection.cursor(SSCursor)
             with self._link.peer.waiting():
                 cursor.execute(sql)
-                rows = cursor.fetchmany(size)
+                rows = _next_rows(cursor, size)
             while rows:
-                yield list(rows)
+                yield rows
                 with self._link.peer.waiting():
-                    rows = cursor.fetchmany(size)
+                    rows = _next_rows(cursor, size)
             cursor.close()
         except GeneratorExit:
             raise
         except Exception as error:  # noqa: BLE001 - sorted in one place
+            self._expect_no_more()
             self._fail(error)
 
     def text(self, sql: str) -> str:
@@ -219,6 +222,12 @@ class Session:
             raise StatementError(message, code) from error
         raise error
 
+    def _expect_no_more(self) -> None:
+        """Let go of an unfinished result: pymysql would read the rest of it, however long, or fail to."""
+        result = getattr(self._connection, "_result", None)
+        if result is not None:
+            result.unbuffered_active = False
+
     def close(self) -> None:
         """Say goodbye, if the server still listens. Harmless twice."""
         try:
@@ -229,15 +238,21 @@ class Session:
 
     def abandon(self) -> None:
         """Drop the connection at once; whatever it was doing ends without effect."""
-        result = getattr(self._connection, "_result", None)
-        if result is not None:
-            # Or pymysql would read the rest of an unfinished result, however long, before it lets go.
-            result.unbuffered_active = False
+        self._expect_no_more()
         with contextlib.suppress(OSError):
             self._link.shut_down()  # wakes a thread that waits for the server
         with contextlib.suppress(Exception):
             self._connection._force_close()  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public one
         self._link.close()
+
+
+def _next_rows(cursor: Any, size: int) -> list[Row]:
+    rows: list[Row] = []
+    held = 0
+    while len(rows) < size and held < _MOST_BYTES_HELD and (row := cursor.fetchone()) is not None:
+        rows.append(row)
+        held += sum([len(value) for value in row if value is not None])
+    return rows
 
 
 def decode(value: bytes | None) -> str:

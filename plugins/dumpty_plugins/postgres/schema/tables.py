@@ -127,7 +127,7 @@ def require_names(connection: Connection, tables: Sequence[Table]) -> None:
         if renamed := rows(connection, sql):
             raise SourceError(
                 f"{renamed[0][0]} is not the table of that name any more: a schema was renamed while it was read, so "
-                "the dump is not of one moment; take the backup again"
+                "what was read is not of one moment; begin again"
             )
 
 

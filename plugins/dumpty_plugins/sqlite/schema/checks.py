@@ -54,7 +54,7 @@ def query(database: sqlite3.Connection, sql: str) -> list[tuple[Any, ...]]:
                 database.create_collation(name, _byte_order)
 
 
-def _add_collations(database: sqlite3.Connection) -> None:
+def add_collations(database: sqlite3.Connection) -> None:
     """Add stand-ins for the collations of all indexes, before any is used.
 
     An index that was once planned without its collation is out of use until the schema is read again, and a WITHOUT
@@ -146,7 +146,7 @@ def _require_sound(complaints: list[str]) -> None:
 
 
 def _complaints(database: sqlite3.Connection, pragma: str) -> list[str]:
-    _add_collations(database)
+    add_collations(database)
     return _lines(query(database, f"PRAGMA {pragma}({_MOST_FINDINGS})"))
 
 
@@ -163,7 +163,7 @@ def count_tables(database: sqlite3.Connection, *, fingerprints: bool = False) ->
     Raises:
         IntegrityError: a table reads as another number of rows than it counts.
     """
-    _add_collations(database)
+    add_collations(database)
     tables = database.execute(
         "SELECT name, sql LIKE 'CREATE VIRTUAL %' FROM sqlite_master"
         " WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
