@@ -247,6 +247,18 @@ def test_a_drill_on_a_private_server_proves_the_zoo_and_leaves_nothing(made_zoo,
     assert drill_directories(base) == []
 
 
+@pytest.mark.parametrize("form", ["native", "parallel"])
+def test_a_drill_proves_rows_that_are_older_than_a_check_of_the_parents_they_inherit(dbs, base, tmp_path, form):
+    name = dbs.new("""CREATE TABLE p (a int);
+        SELECT format('CREATE TABLE p%s () INHERITS (p)', i) FROM generate_series(1, 12) i \\gexec
+        SELECT format('INSERT INTO p%s SELECT generate_series(1, 100)', i) FROM generate_series(1, 12) i \\gexec
+        ALTER TABLE p ADD CONSTRAINT late CHECK (a > 2000) NOT VALID""")
+    made = dump(driver, dbs.source(name), tmp_path / "d", form, fingerprint=True)
+    with scratch(made, scratch_dir=str(base)) as scratch_database:
+        load(driver, scratch_database.target, made, jobs=3)
+        assert evidence(scratch_database.target) == made.evidence.objects
+
+
 def test_a_private_server_needs_no_roles_or_tablespaces_to_be_told(dbs, base, made_zoo, tmp_path):
     space = Path(dbs.server.root / "space")
     space.mkdir()

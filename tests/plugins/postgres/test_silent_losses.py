@@ -13,6 +13,7 @@ from support.drive import FileDump, dump, load
 
 import dumpty_plugins.postgres.plugin as driver
 from dumpty import DumptyError, Evidence, SourceError
+from dumpty_plugins.postgres.dumping import plan
 
 
 def test_a_database_that_refuses_us_is_not_taken_for_a_missing_one(dbs, role, tmp_path):
@@ -184,3 +185,42 @@ def test_a_database_with_a_like_name_is_no_leftover(dbs):
         dbs.server.create(like_named)
     with contextlib.closing(dbs.server.connect(target)):
         assert driver.inspect(source=dbs.source(target), options={}).notes == ()
+
+
+PARTITIONS = """CREATE TABLE p (a int, changed text) PARTITION BY RANGE (a);
+    SELECT format('CREATE TABLE p%s PARTITION OF p FOR VALUES FROM (%s00) TO (%s00)', i, i, i + 1)
+        FROM generate_series(1, 12) i \\gexec
+    INSERT INTO p SELECT i, 'original' FROM generate_series(100, 1299) i;"""
+
+ROWS_BEFORE_RULES = {
+    "trigger": f"""{PARTITIONS}
+        CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN new.changed := 'by a restore'; RETURN new; END $$;
+        CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON p FOR EACH ROW EXECUTE FUNCTION touch();
+        COMMENT ON TRIGGER touch ON p IS 'said of what comes late'""",
+    "check of partitions": f"{PARTITIONS} ALTER TABLE p ADD CONSTRAINT late CHECK (a > 2000) NOT VALID",
+    "check of children": """CREATE TABLE p (a int);
+        SELECT format('CREATE TABLE p%s () INHERITS (p)', i) FROM generate_series(1, 12) i \\gexec
+        SELECT format('INSERT INTO p%s SELECT generate_series(1, 100)', i) FROM generate_series(1, 12) i \\gexec
+        ALTER TABLE p ADD CONSTRAINT late CHECK (a > 2000) NOT VALID""",
+    "check of a domain": """CREATE DOMAIN d AS int; CREATE TABLE t (a d, b int);
+        INSERT INTO t SELECT i, i FROM generate_series(1, 100) i;
+        ALTER DOMAIN d ADD CONSTRAINT late CHECK (VALUE > 2000) NOT VALID""",
+    "key to a table in parts": f"""{PARTITIONS} ALTER TABLE p ADD PRIMARY KEY (a);
+        CREATE TABLE q (a int REFERENCES p) PARTITION BY RANGE (a);
+        CREATE TABLE q1 PARTITION OF q DEFAULT; INSERT INTO q SELECT a FROM p WHERE a % 10 = 0""",
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "large"), [("native", 1), ("custom", 1), ("directory", 1), ("parallel", 1), ("parallel", 1 << 30)]
+)
+@pytest.mark.parametrize("what", ROWS_BEFORE_RULES)
+def test_rows_of_partitions_and_children_come_back_before_the_rules_of_their_parents(
+    dbs, tmp_path, monkeypatch, what, form, large
+):
+    monkeypatch.setattr(plan, "LARGE_BYTES", large)
+    name, copy = dbs.new(ROWS_BEFORE_RULES[what]), dbs.name()
+    made = dump(driver, dbs.source(name), tmp_path / "d", form)
+    load(driver, dbs.source(copy), made, jobs=3)
+    assert dbs.server.dump(copy) == dbs.server.dump(name)

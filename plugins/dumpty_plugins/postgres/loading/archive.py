@@ -10,9 +10,9 @@ from dumpty import CommandError, IntegrityError, OptionError
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.archive import Contents, TarCheck, check_directory, read_contents
 from dumpty_plugins.postgres.dumping.stored import archive_of, parts_of_rows
-from dumpty_plugins.postgres.loading.confinement import sections, stages
 from dumpty_plugins.postgres.loading.optional_parts import advise_options
 from dumpty_plugins.postgres.loading.rows import load_rows, load_rows_together
+from dumpty_plugins.postgres.loading.stages import sections, stages
 from dumpty_plugins.postgres.schema.tables import archived_path
 from dumpty_plugins.postgres.server.clients import choose_client, job_count
 from dumpty_plugins.postgres.server.connection import version
@@ -83,7 +83,7 @@ class ArchiveLoader:
             # A newer pg_restore sets what an older server does not know: have it write a script, and load that.
             self._load_scripts(client, load_script, lambda: self._load_rows(new_address))
         elif self._confinement is None:
-            self._load_by_sections(client, new_address)
+            self._load_by_stages(client, new_address)
         else:
             self._load_confined(client, new_address, load_script, self._confinement)
 
@@ -138,23 +138,28 @@ class ArchiveLoader:
             place=self._remote.shown if self._remote is not None else "",
         )
 
-    def _load_by_sections(self, client: Client, new_address: Address) -> None:
-        if not self._rows:
+    def _load_by_stages(self, client: Client, new_address: Address) -> None:
+        if self._jobs == 1 and not self._rows:
             self._in_parallel(client, new_address)
             return
-        # What an archive has no section for, privileges above all, comes last: they may forbid to load rows. And the
-        # rows in the archive come first: a check may look into a small table that large ones refer to.
-        before, data, rest = sections(self.contents)
-        self._in_parallel(client, new_address, self._use_list("before", before))
-        self._in_parallel(client, new_address, self._use_list("data", data))
-        self._load_rows(new_address)
-        self._in_parallel(client, new_address, self._use_list("rest", rest))
+        before, parallel, behind = stages(self.contents)
+        if not self._rows:
+            self._in_parallel(client, new_address, self._use_list("before", [*before, *parallel]))
+        else:
+            # The rows in the archive come first: a check may look into a small table that large ones refer to.
+            data = set(sections(self.contents)[1])
+            self._in_parallel(client, new_address, self._use_list("before", before))
+            self._in_parallel(client, new_address, self._use_list("data", [i for i in parallel if i in data]))
+            self._load_rows(new_address)
+            self._in_parallel(client, new_address, self._use_list("indexes", [i for i in parallel if i not in data]))
+        # With what an archive has no section for, privileges above all: they may forbid to load rows.
+        self._in_parallel(client, new_address, self._use_list("behind", behind))
 
     def _load_confined(
         self, client: Client, new_address: Address, load_script: LoadScript, confinement: Confinement
     ) -> None:
         # In the dump's order but for its grants, which come last: only a statement of our own tells why it was refused.
-        (_, before), (_, parallel), (_, behind) = stages(self.contents)
+        before, parallel, behind = stages(self.contents)
         self._through_script(client, load_script, self._use_list("before", before))
         data = set(sections(self.contents)[1])
         runs = [parallel]
@@ -179,6 +184,11 @@ class ArchiveLoader:
         load_parts()
         self._through_script(client, load_script, self._use_list("rest", rest))
 
+    @property
+    def _jobs(self) -> int:
+        """How many of pg_restore's jobs: several need a file, and more than tar's form."""
+        return 1 if self._remote is not None or self.contents.format == "tar" else job_count(self._options)
+
     def _load_rows(self, new_address: Address) -> None:
         jobs = job_count(self._options)
         load_rows_together(new_address, self._rows, jobs=jobs, confinement=self._confinement)
@@ -200,9 +210,9 @@ class ArchiveLoader:
         path = self._archive.path()
         if self._remote is None:
             if self.contents.format != "tar":
-                argv.append(f"--jobs={job_count(self._options)}")
+                argv.append(f"--jobs={self._jobs}")
             argv.append(str(path))
-        stdin = path if self._remote is not None else None  # and by one job: several need a file
+        stdin = path if self._remote is not None else None
         with (
             advise_options(),
             connected_program(

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
-    from dumpty_plugins.postgres.dumping.archive import Contents
     from dumpty_plugins.postgres.dumping.script_reader import Statement
 
 SUPERUSER_HINT = "-o superuser=on loads it as a superuser, and whoever wrote it then does what a superuser can"
@@ -80,10 +79,6 @@ _FOREIGN_OBJECTS = """
     ) AS o(class, oid, name)
     WHERE o.oid >= 16384 AND NOT EXISTS (
         SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype = 'e') LIMIT 1"""
-
-
-_BEFORE_DATA, _DATA, _BEHIND_DATA = 2, 3, 4
-_PARALLEL_KINDS = {"INDEX", "INDEX ATTACH", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT"}
 
 
 class DrillTarget(Source, frozen=True, kw_only=True):
@@ -281,29 +276,3 @@ class Confinement:
 def confinement_of(address: Address) -> Confinement | None:
     """Return the bounds of the drill that ``address`` is the target of; None for every other restore."""
     return address.source.confinement if isinstance(address.source, DrillTarget) else None
-
-
-def sections(contents: Contents) -> tuple[list[int], list[int], list[int]]:
-    """Return what of an archive stands before its rows, those, and all else: what has no section comes last."""
-    before = [e.dump_id for e in contents.entries if e.section == _BEFORE_DATA]
-    data = [e.dump_id for e in contents.entries if e.section == _DATA]
-    rest = [e.dump_id for e in contents.entries if e.section not in (_BEFORE_DATA, _DATA)]
-    return before, data, rest
-
-
-def stages(contents: Contents) -> tuple[tuple[str, list[int]], ...]:
-    """Return what of an archive to load one statement after another, then in parallel, then one after another again.
-
-    In parallel goes what takes time, data and indexes, unless it waits for something of the last stage.
-    """
-    before_data = [e for e in contents.entries if e.section == _BEFORE_DATA]
-    deferred = {e.dump_id for e in contents.entries if e.section not in (_BEFORE_DATA, _DATA)}
-    parallel = []
-    for entry in contents.entries:
-        is_parallel = entry.section == _DATA or (entry.section == _BEHIND_DATA and entry.kind in _PARALLEL_KINDS)
-        if is_parallel and not deferred & (set(entry.dependencies) - {entry.dump_id}):
-            parallel.append(entry.dump_id)
-            deferred.discard(entry.dump_id)
-    staged = {*parallel, *(e.dump_id for e in before_data)}
-    remaining = [e.dump_id for e in contents.entries if e.dump_id not in staged]
-    return ("before", [e.dump_id for e in before_data]), ("data", parallel), ("behind", remaining)
