@@ -214,3 +214,14 @@ def test_what_may_not_be_dropped_is_told(dbs, role, tmp_path):
     dbs.server.execute(f"ALTER ROLE {role[0]} CREATEDB")
     [note, *_] = load(driver, dbs.source(dbs.name(), *role), made, owner=False, privileges=False).notes
     assert note.startswith("the original has no EXTENSION plpgsql, the new database does: must be owner")
+
+
+@pytest.mark.parametrize("form", ["native", "custom", "directory", "tar"])
+def test_every_archive_but_tar_is_restored_by_as_many_jobs_as_were_asked_for(dbs, tmp_path, fake_client, form):
+    made = dump(driver, dbs.source(dbs.new("CREATE TABLE t (a int)")), tmp_path / "d", form)
+    bindir = fake_client(f'echo "$@" >> {tmp_path}/seen\nexec $REAL "$@"\n', "pg_restore")
+    load(driver, dbs.source(dbs.name()), made, jobs=3, bindir=bindir)
+    seen = (tmp_path / "seen").read_text().splitlines()
+    assert [("--jobs=3" in line, "--jobs" in line) for line in seen] == (
+        [(False, False)] if form == "tar" else [(True, True)] * 2
+    )

@@ -186,8 +186,8 @@ class ArchiveLoader:
 
     @property
     def _jobs(self) -> int:
-        """How many of pg_restore's jobs: several need a file, and more than tar's form."""
-        return 1 if self._remote is not None or self.contents.format == "tar" else job_count(self._options)
+        """How many of pg_restore's jobs: several need a file, and not tar's form (which a directory claims)."""
+        return 1 if self._remote is not None or self._dump.format == "tar" else job_count(self._options)
 
     def _load_rows(self, new_address: Address) -> None:
         jobs = job_count(self._options)
@@ -209,7 +209,7 @@ class ArchiveLoader:
             argv.append("--verbose")  # else pg_restore keeps the server's warnings to itself
         path = self._archive.path()
         if self._remote is None:
-            if self.contents.format != "tar":
+            if self._dump.format != "tar":
                 argv.append(f"--jobs={self._jobs}")
             argv.append(str(path))
         stdin = path if self._remote is not None else None
