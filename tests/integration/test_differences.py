@@ -35,3 +35,9 @@ def test_what_nobody_counts_is_not_said_to_be_the_same(postgres, database, tmp_p
     found = manager.diff(uncounted.id, url)
     assert {d.path: d.kind for d in found.differences} == {"public.t": "content", "public.nothing": "rows"}
     assert found.restored == (uncounted.id,)
+
+
+def test_a_drill_that_counted_every_partition_has_proved_the_table_they_are_of(postgres, database, tmp_path):
+    manager = BackupManager(tmp_path)
+    made = manager.create_backup(postgres.url(database), fingerprint=True).raise_for_error()
+    assert manager.drill(made.id).not_proved == ("the rows of what nobody counted: public.mv",)

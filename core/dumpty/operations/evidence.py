@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dumpty.registry.plugin import Plugin
     from dumpty.types import Evidence, Inspection, Options, Source
 
-__all__ = ["ask_evidence", "summarize_paths", "with_alterations"]
+__all__ = ["ask_evidence", "divided_tables", "summarize_paths", "with_alterations"]
 
 _MAX_SHOWN = 3
 
@@ -41,6 +41,13 @@ def ask_evidence(
             hook="inspect",
         )
     return evidence
+
+
+def divided_tables(evidence: Evidence) -> frozenset[str]:
+    """Return the paths of tables that hold no rows themselves: they are counted in their partitions."""
+    roots = {entry.part_of for entry in evidence.objects if entry.rows is not None}
+    uncounted = (entry for entry in evidence.objects if entry.rows is None)
+    return frozenset(entry.path for entry in uncounted if roots & {entry.path, entry.part_of or entry.path})
 
 
 def summarize_paths(paths: Iterable[str]) -> str:
