@@ -37,6 +37,14 @@ def test_what_nobody_counts_is_not_said_to_be_the_same(postgres, database, tmp_p
     assert found.restored == (uncounted.id,)
 
 
+def test_what_nobody_counts_is_the_reason_where_fingerprints_had_to_be_taken_first(postgres, database, tmp_path):
+    manager, url = BackupManager(tmp_path), postgres.url(database)
+    plain = manager.create_backup(url).raise_for_error()
+    found = manager.diff(plain.id, url)
+    assert (found.same, found.restored) == (True, (plain.id,))
+    assert (found.not_compared, found.reason) == (("public.mv",), "nobody counts what is in it")
+
+
 def test_a_drill_that_counted_every_partition_has_proved_the_table_they_are_of(postgres, database, tmp_path):
     manager = BackupManager(tmp_path)
     made = manager.create_backup(postgres.url(database), fingerprint=True).raise_for_error()

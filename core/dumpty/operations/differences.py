@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from dumpty.errors import NotProvable, OptionError, SourceError
-from dumpty.operations.evidence import ask_evidence
+from dumpty.operations.evidence import ask_evidence, divided_tables
 from dumpty.operations.proving import Request
 from dumpty.operations.reach import reached, read_way, require_way
 from dumpty.operations.restore import driver_for, driver_of
@@ -246,10 +246,16 @@ class _Side:
 
 def _look_closer(sides: Sequence[_Side]) -> str:
     """Take fingerprints where they are missing, and would tell; return why they cannot be taken, or why not all do."""
-    if not (wanted := [path for path in _uncertain(*sides) if any(side.counts(path) for side in sides)]):
-        return "nobody counts what is in it"
+    wanted = _counted(sides)
     reasons = [side.look_closer() for side in sides if side.lacks_prints(wanted)]
-    return next(filter(None, reasons), "their fingerprints were taken by different methods")
+    if reason := next(filter(None, reasons), ""):
+        return reason
+    return "their fingerprints were taken by different methods" if _counted(sides) else "nobody counts what is in it"
+
+
+def _counted(sides: Sequence[_Side]) -> list[str]:
+    """Return the paths of tables of which nobody knows whether they differ, though somebody counts their rows."""
+    return [path for path in _uncertain(*sides) if any(side.counts(path) for side in sides)]
 
 
 def _uncertain(first: _Side, second: _Side) -> tuple[str, ...]:
@@ -258,12 +264,9 @@ def _uncertain(first: _Side, second: _Side) -> tuple[str, ...]:
     differing = {d.path for d in comparison.differences if d.kind != "uncounted"}
     unknown = set(comparison.unfingerprinted) - differing
     there = {entry.path: entry.rows for entry in second.evidence.objects}
-    divided = {entry.part_of for entry in first.evidence.objects if entry.rows is not None}
+    unknown -= divided_tables(first.evidence)
     return tuple(
         entry.path
         for entry in first.evidence.objects
-        if entry.path in unknown
-        and (entry.rows, there.get(entry.path)) != (0, 0)
-        # A table that is divided holds no rows itself: they are counted in its partitions.
-        and not (entry.rows is None and divided & {entry.path, entry.part_of or entry.path})
+        if entry.path in unknown and (entry.rows, there.get(entry.path)) != (0, 0)
     )
