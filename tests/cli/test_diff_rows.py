@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-
 import pytest
+from cli.test_diff import change
 
 from dumpty import BackupManager, Cancellation, Cancelled, Phase
-
-
-def change(path, *statements: str) -> None:
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        for statement in statements:
-            database.execute(statement)
-        database.commit()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from dumpty.operations.proving import Request
 from dumpty.operations.reach import reached, read_way, require_way
 from dumpty.operations.restore import driver_for, driver_of
 from dumpty.operations.result import require_text
-from dumpty.operations.subjects import inspect_subject, require_tables_of
+from dumpty.operations.subjects import inspect_subject, require_comparable, require_tables_of
 from dumpty.redaction import one_line
 from dumpty.toolkit.evidence import compare_evidence
 from dumpty.url import parse_url
@@ -113,7 +113,7 @@ class Differences:
             sides.append(self._live_side(sides[0], second, via, request, counts=counts))
         else:
             sides.append(self._backup_side(second, keys, request))
-            sides[0].require_like(sides[1])
+            require_comparable([(side.id, side.driver) for side in sides])
         for side in sides:
             side.require_tables(counts=counts)
         return self._found(sides, "only numbers of rows were asked for" if counts else _look_closer(sides))
@@ -174,7 +174,7 @@ class _Side:
     ) -> None:
         self._host = host
         self._prover = prover
-        self._driver = driver
+        self.driver = driver
         self._request = request
         self.evidence = evidence
         self.record = record
@@ -185,18 +185,6 @@ class _Side:
     def id(self) -> str:
         """The backup's id; "" of a live database."""
         return "" if self.record is None else self.record.id
-
-    def require_like(self, other: _Side) -> None:
-        """Check that two are of the same kind of database.
-
-        Raises:
-            OptionError: they are not.
-        """
-        if self._driver.name != other._driver.name:
-            raise OptionError(
-                f"backup {self.id} was made by {self._driver}, and {other.id} by {other._driver}: their tables cannot "
-                "be compared"
-            )
 
     def require_tables(self, *, counts: bool) -> None:
         """See that its tables are known: a backup without any may be of nothing, or nobody counted.
@@ -229,17 +217,17 @@ class _Side:
             IntegrityError: the backup is not what it should be.
         """
         if self.record is None:
-            return f"{self._driver} takes no fingerprints"
+            return f"{self.driver} takes no fingerprints"
         try:
             with self._prover.trial(self.id, self._request, shell=False) as (_, trial):
                 options = self._host.options(
-                    {"inspect": self._driver, "scratch": self._driver, "restore": self._driver}, self._request.overrides
+                    {"inspect": self.driver, "scratch": self.driver, "restore": self.driver}, self._request.overrides
                 )
-                found = ask_evidence(self._host, self._driver, parse_url(trial.url), options["inspect"], "fingerprint")
+                found = ask_evidence(self._host, self.driver, parse_url(trial.url), options["inspect"], "fingerprint")
         except NotProvable as error:
             return one_line(error)
         if found is None:
-            return f"{self._driver} takes no fingerprints"
+            return f"{self.driver} takes no fingerprints"
         self.evidence, self.restored = replace(self.evidence, objects=found.objects), True
         return ""
 

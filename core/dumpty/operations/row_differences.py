@@ -12,7 +12,7 @@ from dumpty.operations.reach import reached, read_way, require_way
 from dumpty.operations.restore import driver_for, driver_of
 from dumpty.operations.result import require_text
 from dumpty.operations.row_changes import Changes
-from dumpty.operations.subjects import inspect_subject, require_tables_of
+from dumpty.operations.subjects import inspect_subject, require_comparable, require_tables_of
 from dumpty.operations.tables import find_table
 from dumpty.process.cancellation import cancellable
 from dumpty.streaming.reporter import Reporter
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
     from dumpty.registry.proxies import CheckedRows
-    from dumpty.types import Identity, ObjectEvidence, ProgressCallback, Record, RowValue, Verb
+    from dumpty.types import Identity, ObjectEvidence, Options, ProgressCallback, Record, RowValue, Verb
 
 __all__ = ["RowDiff", "RowDifferences"]
 
@@ -102,7 +102,7 @@ class RowDifferences:
 
         A backup is restored into a scratch database, as by a drill, unless fingerprints in both manifests show that the
         table is the same. Of a table with a key rows are told apart by that, of another one as a whole. What is kept of
-        them lies in a temporary file: 100 to 200 bytes each, and as much again to sort them.
+        them lies in a temporary file: about 100 bytes each, without a key more, and as much again to sort them.
 
         Args:
             first: the whole id of a backup.
@@ -142,7 +142,7 @@ class RowDifferences:
         if "://" in second:
             return self._live_table(one, second, via, request)
         other = self._table_of(second, one.path, keys, request)
-        one.require_like(other)
+        require_comparable([(side.id, side.driver) for side in (one, other)])
         return other
 
     def _table_of(self, backup_id: str, name: str, keys: Sequence[Identity], request: Request) -> _Side:
@@ -156,8 +156,7 @@ class RowDifferences:
 
         @contextlib.contextmanager
         def opened() -> Iterator[CheckedRows]:
-            verbs: dict[Verb, Plugin] = {"inspect": driver, "scratch": driver, "restore": driver}
-            options = self._host.options(verbs, request.overrides)["inspect"]
+            options = _options(self._host, driver, request)
             with (
                 self._prover.trial(record.id, request, shell=False) as (_, trial),
                 self._host.read_rows(driver, source=parse_url(trial.url), table=path, options=options) as rows,
@@ -172,8 +171,7 @@ class RowDifferences:
 
         @contextlib.contextmanager
         def opened() -> Iterator[CheckedRows]:
-            verbs: dict[Verb, Plugin] = {"inspect": driver, "scratch": driver, "restore": driver}
-            options = self._host.options(verbs, request.overrides)["inspect"]
+            options = _options(self._host, driver, request)
             with reached(driver, target, read_way(self._host, via)) as near:
                 if not inspect_subject(self._host, driver, near, options, first.record.format).exists:
                     raise SourceError(f"{target.url} does not exist: there is nothing to compare with")
@@ -201,6 +199,12 @@ class RowDifferences:
             rows=changes.rows,
             restored=tuple(side.id for side in (first, second) if side.id and figures.read),
         )
+
+
+def _options(host: Host, driver: Plugin, request: Request) -> Options:
+    """Return the options to read a table by."""
+    verbs: dict[Verb, Plugin] = {"inspect": driver, "scratch": driver, "restore": driver}
+    return host.options(verbs, request.overrides)["inspect"]
 
 
 def _require_sense(table: str, limit: int) -> None:
@@ -237,18 +241,6 @@ class _Side:
     open: Callable[[], contextlib.AbstractContextManager[CheckedRows]]
     id: str = ""
     url: str = ""
-
-    def require_like(self, other: _Side) -> None:
-        """Check that two are of the same kind of database.
-
-        Raises:
-            OptionError: they are not.
-        """
-        if self.driver.name != other.driver.name:
-            raise OptionError(
-                f"backup {self.id} was made by {self.driver}, and {other.id} by {other.driver}: their tables cannot be "
-                "compared"
-            )
 
     def known_rows(self, other: _Side) -> int | None:
         """Return how many rows both tables have, if both are of backups, and fingerprints in both equal; else None."""

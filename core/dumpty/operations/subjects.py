@@ -10,6 +10,8 @@ from dumpty.operations.reach import reached_identity
 from dumpty.url import database_name, identity_of, server_url
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dumpty.operations.reach import Way
     from dumpty.registry.host import Host
     from dumpty.registry.plugin import Plugin
@@ -19,6 +21,7 @@ __all__ = [
     "identity_and_name",
     "inspect_subject",
     "is_of_server",
+    "require_comparable",
     "require_subject",
     "require_tables_of",
     "subject_url",
@@ -62,6 +65,17 @@ def require_tables_of(driver: Plugin, record: Record) -> None:
     """
     if is_of_server(driver, record.format):
         raise OptionError(f"backup {record.id} is of a server, in the format {record.format}, which has no tables")
+
+
+def require_comparable(sides: Iterable[tuple[str, Plugin]]) -> None:
+    """Check that two backups, each an id and the driver that made it, are of the same kind of database.
+
+    Raises:
+        OptionError: they are not.
+    """
+    (first, one), (second, other) = sides
+    if one.name != other.name:
+        raise OptionError(f"backup {first} was made by {one}, and {second} by {other}: their tables cannot be compared")
 
 
 def inspect_subject(host: Host, driver: Plugin, source: Source, options: Options, format_name: str) -> Inspection:

@@ -93,11 +93,10 @@ def see_through(clear_up: Callable[[], None]) -> None:
     """
     try:
         clear_up()
-    except Exception:
-        raise
-    except BaseException:
-        with contextlib.suppress(Exception):  # the interrupt is what is to be reported
-            clear_up()
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            with contextlib.suppress(Exception):  # the interrupt is what is to be reported
+                clear_up()
         raise
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -189,7 +189,9 @@ def _report_rows(found: RowDiff, *, json: bool, quiet: bool) -> Report:
             added=found.added,
             changed=found.changed,
             rows=[
-                differences.RowDifference(kind=_row_kind(r), key=list(r.key), columns=list(r.columns), count=r.count)
+                differences.RowDifference(
+                    kind=cast("Any", r.kind), key=list(r.key), columns=list(r.columns), count=r.count
+                )
                 for r in found.rows
             ],
             restored=list(found.restored),
@@ -200,10 +202,6 @@ def _report_rows(found: RowDiff, *, json: bool, quiet: bool) -> Report:
         quiet=quiet,
         shows_error=True,
     )
-
-
-def _row_kind(row: RowDifference) -> Any:
-    return row.kind
 
 
 def _summary(found: RowDiff) -> str:
