@@ -12,6 +12,7 @@ import functools
 import os
 import time
 from dataclasses import replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluggy
@@ -56,6 +57,25 @@ GROUP = "dumpty"
 T = TypeVar("T")
 
 
+class _Manager(pluggy.PluginManager):
+    """Looks at what may be a hook alone: a host makes a manager for each plugin, and looking takes most of its time."""
+
+    def __init__(self) -> None:
+        super().__init__(GROUP)
+        self.add_hookspecs(hookspecs)
+
+    def parse_hookspec_opts(self, module_or_class: object, name: str) -> pluggy.HookspecOpts | None:  # noqa: ARG002
+        return _HOOKSPECS.get(name)  # there is one module of them, and it never changes
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        of_module = vars(plugin).get(name) if isinstance(plugin, ModuleType) else None
+        no_hook = name.startswith("__") or isinstance(of_module, (type, ModuleType, str, int))
+        return None if no_hook else super().parse_hookimpl_opts(plugin, name)
+
+
+_HOOKSPECS = {name: pluggy.PluginManager(GROUP).parse_hookspec_opts(hookspecs, name) for name in dir(hookspecs)}
+
+
 class Host(Opener):
     """A set of plugins, and one typed method for each hook.
 
@@ -65,8 +85,7 @@ class Host(Opener):
     """
 
     def __init__(self, plugins: Iterable[object] = (), *, discover: bool = True) -> None:
-        self._manager = pluggy.PluginManager(GROUP)
-        self._manager.add_hookspecs(hookspecs)
+        self._manager = _Manager()
         self._plugins = []
         self._relay = Relay()
         if discover:
@@ -148,14 +167,12 @@ class Host(Opener):
             plugin = replace(plugin, state="failed", error=text)
         else:
             plugin = replace(plugin, state=state, info=info, module=module)
-        plugin = replace(plugin, seconds=time.monotonic() - start)
-        self._plugins.append(plugin)
+        self._plugins.append(plugin := replace(plugin, seconds=time.monotonic() - start))
         return plugin
 
     def _validate(self, plugin: Plugin, module: object) -> tuple[State, PluginInfo | None]:
         # A manager of its own: check_pending speaks of every plugin in a manager, and this one is on trial alone.
-        trial = pluggy.PluginManager(GROUP)
-        trial.add_hookspecs(hookspecs)
+        trial = _Manager()
         try:
             trial.register(module, plugin.name)
             trial.check_pending()
@@ -163,11 +180,9 @@ class Host(Opener):
             raise PluginLoadError(" ".join(str(error).split())) from error
         if getattr(module, "__hash__", None) is None:
             raise PluginLoadError("it cannot be hashed, as plugins must be; a dataclass needs eq=False for that")
-        callers = trial.get_hookcallers(module) or []
-        state = state_by_hooks([(c.name, _is_wrapper(i)) for c in callers for i in c.get_hookimpls()])
-        info = check_description(trial.hook.describe()) if state == "ok" else None
-        wraps = any(_is_wrapper(i) for c in callers for i in c.get_hookimpls())
-        if wraps and not self._manager.is_registered(self._relay):
+        hooks = [(c.name, _is_wrapper(i)) for c in trial.get_hookcallers(module) or [] for i in c.get_hookimpls()]
+        info = check_description(trial.hook.describe()) if (state := state_by_hooks(hooks)) == "ok" else None
+        if any(wraps for _, wraps in hooks) and not self._manager.is_registered(self._relay):
             self._manager.register(self._relay, "the relay")
         # Of one name may be plugins of several kinds; of one kind, `_with_conflicts` says who else claims it.
         self._manager.register(module, f"{plugin.distribution}:{plugin.name}:{id(module):x}")
