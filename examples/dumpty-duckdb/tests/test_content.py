@@ -190,14 +190,14 @@ def test_a_backup_beside_a_writer_of_this_process_is_of_one_moment(tmp_path, man
 
 
 def test_a_parquet_dump_goes_back_without_dumpty(tmp_path, manager, execute):
-    import tarfile
+    import subprocess
 
     source = tmp_path / "s.duckdb"
     execute(source, *OBJECTS)
     plain = type(manager)(str(tmp_path / "plain"), compressor=None)
     backup = plain.create_backup(f"duckdb:///{source}", format="parquet").backup
-    with tarfile.open(backup.file_path) as archive:
-        archive.extractall(tmp_path / "out", filter="data")
+    (tmp_path / "out").mkdir()
+    subprocess.run(["tar", "-xf", backup.file_path, "-C", tmp_path / "out"], check=True)
     execute(tmp_path / "t.duckdb", f"IMPORT DATABASE '{tmp_path / 'out'}'")
     assert execute(tmp_path / "t.duckdb", "FROM a_view") == execute(source, "FROM a_view")
     assert execute(tmp_path / "t.duckdb", "FROM z_parent") == execute(source, "FROM z_parent")
