@@ -25,7 +25,8 @@ def stored_files(top) -> list[str]:
 
 def left_over(top) -> list[str]:
     """Return the names of what a run that was ended has left: parts, intents and what announces a removal."""
-    top = Path(top)
     signs = (".part", ".intent", ".beat-", "/doom-", "/go-", ".pending")
-    names = (str(p.relative_to(top)) for p in top.rglob("*"))
+    # What somebody removes meanwhile is passed over by os.walk, and an error of rglob.
+    places = ((os.path.relpath(parent, top), [*folders, *files]) for parent, folders, files in os.walk(top))
+    names = (os.path.normpath(os.path.join(parent, n)) for parent, found in places for n in found)
     return sorted(n for n in names if any(sign in n for sign in signs))
