@@ -46,14 +46,20 @@ need systemd has systemd-analyze
 need prometheus has promtool
 need chromium has chromium # looks at the page
 
-# The newest Python there is; "python3" first, for it is the one the user means.
+# $PYTHON, where it is set. Else Debian's own, where it makes environments: it is compiled with a profile of what programs
+# do, which one that was compiled on this machine is often not, and then pure Python takes a third longer. Else the newest.
 python=""
-for candidate in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-        python=$candidate
-        break
-    fi
-done
+can_make_environments='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'
+if [ -z "${PYTHON:-}" ] && /usr/bin/python3 -c "$can_make_environments" 2>/dev/null; then
+    python=/usr/bin/python3
+else
+    for candidate in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            python=$candidate
+            break
+        fi
+    done
+fi
 if [ -z "$python" ]; then
     missing="$missing python3 python3-venv"
     python=python3
