@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
 
+import coverage
 import pytest
 from hypothesis import HealthCheck, settings
 from support.side_by_side import Scheduling
@@ -41,6 +43,40 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 for number in (signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
+
+
+# What these run of the core is run by other tests, too, line by line; and counting lines doubles a test's time.
+_UNCOUNTED = (
+    *(f"tests/plugins/{name}/" for name in ("gcs", "mysql", "objectstore", "postgres", "s3", "sftp")),
+    *(f"tests/plugins/test_{name}_" for name in ("gcs", "mysql", "objectstore", "postgres", "s3", "sftp")),
+    "tests/faults/",
+    "tests/repository/protocol/test_interleavings.py",
+    "tests/repository/protocol/test_places.py",
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Count no lines where that would only cost time.
+
+    pytest-cov's own mark would not do: in a process of pytest-xdist two countings run, one within the other, and it
+    stops but one of them.
+    """
+    stopped = []
+    while item.nodeid.startswith(_UNCOUNTED) and (counting := coverage.Coverage.current()):
+        counting.stop()
+        stopped.append(counting)
+    try:
+        return (yield)
+    finally:
+        for counting in reversed(stopped):
+            counting.start()
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what eleven thousand tests consist of: each of its rounds would look at all."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)  # there is none where pytest runs without pytest-xdist
