@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dumpty.errors import DependencyError as DependencyError
     from dumpty.errors import DumptyError as DumptyError
     from dumpty.errors import Exists as Exists
+    from dumpty.errors import FormatNotSupported as FormatNotSupported
     from dumpty.errors import IdentityError as IdentityError
     from dumpty.errors import IntegrityError as IntegrityError
     from dumpty.errors import InvalidName as InvalidName
@@ -194,6 +195,7 @@ _EXPORTS = {
     "dumpty.errors": (
         *("Cancelled", "CommandError", "ConfigurationError", "DependencyError", "DumptyError", "IdentityError"),
         *("IntegrityError", "InvalidName", "Locked", "ManifestError", "Exists", "MissingFile", "NotPermitted"),
+        *("FormatNotSupported",),
         *("NotificationError", "Retained", "NotProvable", "OptionError", "OtherDatabase", "Pinned", "PluginConflict"),
         *("PluginError", "PluginLoadError", "PluginNotFound", "RestoreNotSupported", "SignatureError", "SourceError"),
         *("StoreError", "TargetNotEmpty", "TransportError", "UnknownBackup"),

@@ -87,7 +87,9 @@ class BackupManager(Proofs, Differences, RowDifferences, Marks, Runs, DatabaseFi
 
         Args:
             database_url: ``scheme://[user[:password]@][host[:port]]/database[?key=value&…]``.
-            format: one of the driver's formats; None is its first (``sql`` for the built-in drivers).
+            format: one of the driver's formats; None is its first (``sql`` for the built-in drivers). ``auto`` is the
+                one that suits, which the command line takes, too: one of several parts where the driver has any and
+                the database can be written so (``FormatNotSupported``), else ``native``, else the first.
             progress: called with how far it has come; see ``dumpty.types.ProgressCallback``.
             cancel: ends it before its commit point: when all is uploaded, and only the manifest is to be written.
             rate_limit: take no more than so many bytes of dump a second from the driver.

@@ -7,6 +7,7 @@
     │   └── TransportError       the way to a server failed: ssh, a container's program
     ├── InvalidName              a backup's name that may not reach the file system (also ValueError)
     ├── OptionError              an unknown or ill-typed option (also ValueError)
+    │   ├── FormatNotSupported   this database cannot be written in this format, but in another one
     │   ├── ConfigurationError   dumpty.toml is missing, or holds mistakes: .problems has them all
     │   └── IdentityError        what is encrypted is opened by no identity that was given
     ├── MissingFile              a file that should be there is not (also FileNotFoundError)
@@ -50,6 +51,7 @@ __all__ = [
     "DependencyError",
     "DumptyError",
     "Exists",
+    "FormatNotSupported",
     "IdentityError",
     "IntegrityError",
     "InvalidName",
@@ -95,6 +97,14 @@ class InvalidName(DumptyError, ValueError):
 
 class OptionError(DumptyError, ValueError):
     """An option is unknown, ambiguous, or its value is not of the declared type."""
+
+
+class FormatNotSupported(OptionError):
+    """A driver cannot write this database in this format, as it is or as it is reached; in another one it may.
+
+    The text says why. Where nobody asked for this format, the next one is tried. What is raised ``from`` an error of
+    this module is that error to whoever did ask for it.
+    """
 
 
 class ConfigurationError(OptionError):

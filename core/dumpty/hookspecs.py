@@ -85,7 +85,9 @@ def databases(source: Source, options: Options) -> Iterable[Source]:  # type: ig
 def backup(source: Source, sink: Sink, format: str, options: Options) -> Evidence:  # type: ignore[empty-body]
     """Write one complete, consistent dump of ``source`` into ``sink``; returning means success.
 
-    The source is only read. Errors out of ``sink.write`` are not to be swallowed (dumpty raises them again).
+    The source is only read. Errors out of ``sink.write`` are not to be swallowed (dumpty raises them again). A database
+    that cannot be written in ``format``, but may be in another one, raises ``FormatNotSupported``: what was written is
+    removed, and if nobody asked for this one (``BackupManager.create_backup``, ``auto``) the next is tried.
 
     .. versionadded:: 1.0
     """

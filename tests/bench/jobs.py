@@ -144,8 +144,8 @@ JOBS: list[Job] = [
         f"pg_restore {PG} -e -j2 -d {{target}} {{backup}}",
         prepared=True,
     ),
-    *_dumpty("mysql", "sql gzip"),
-    *_dumpty("mysql", "sql zstd", "--compressor", "zstd"),
+    *_dumpty("mysql", "sql gzip", "--format", "sql"),
+    *_dumpty("mysql", "sql zstd", "--format", "sql", "--compressor", "zstd"),
     *_dumpty("mysql", "parallel gzip", "--format", "parallel"),
     *_dumpty("mysql", "parallel zstd", "--format", "parallel", "--compressor", "zstd"),
     *_peer(

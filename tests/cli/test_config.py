@@ -98,6 +98,7 @@ source = ["nosuch://server/db", "file:{tmp_path}/none", "cmd:false"]
 def test_what_is_right_says_when_each_job_is_due(dumpty, shop, write):
     write(
         f'[defaults]\nrepository = "/srv/b"\n[jobs.a]\nsource = "{shop}"\nschedule = "0 0 1 1 *"\n[jobs.b]\nsource = "{shop}"\n'
+        'format = "auto"\n'
     )
     result = dumpty("config", "check")
     assert result.status == 0

@@ -74,8 +74,8 @@ def test_show_lists_formats_and_options_with_type_default_choices_and_help(dumpt
     lines = [" ".join(line.split()) for line in result.out.splitlines()]
     assert "odd: driver of dumpty-odd 2.0, incomplete" in lines
     assert 'lacks surely-not-installed: pip install "dumpty-odd[odd]"' in lines
-    assert "tree (default) .tree a directory of files" in lines
-    assert "text .txt lines" in lines
+    assert "tree .tree a directory of files" in lines
+    assert "text (auto) .txt lines" in lines
     assert "color str red backup, inspect of the ink (one of red, blue)" in lines
     assert "bold bool on backup whether it is bold" in lines
     assert 'shelves list "" backup which shelves' in lines

@@ -348,6 +348,15 @@ def test_the_command_line_and_jobs_take_the_option(dumpty, postgres, shop, there
     )
     assert dumpty("run", "-q").status == 0
     assert len(there.calls("pg_dump")) == 1
+    [made] = BackupManager(tmp_path / "r").list_backups()
+    assert made.format == "native"
+    assert "not in the format parallel" in made.evidence.notes[0]
+    assert "needs its programs on this machine" in made.evidence.notes[0]
+    argv = ("backup", "env:SHOP", "-d", tmp_path / "r", "--via", there.via, "-o", "programs=there", "--json")
+    refused = dumpty(*argv, "--format", "parallel")
+    reply = json.loads(refused.out)
+    assert (refused.status, reply["error_type"]) == (2, "FormatNotSupported")
+    assert "leave programs=there out, or use the format native" in reply["error"]
     words = shlex.split(f"restore latest:{shop} -d {tmp_path}/r --to env:TARGET -o programs=there -q")
     assert dumpty(*words, "--via", there.via).status == 0
     assert len(there.calls("pg_restore")) == 1

@@ -72,6 +72,15 @@ def shrunk(manager, rows=10, **options):
     return good, back_up(manager, **options)
 
 
+def test_a_size_that_is_compared_with_none_is_said_to_be(manager):
+    fill(ROWS)
+    back_up(manager, format="native")
+    [note] = back_up(manager, format="sql").evidence.notes
+    assert note == "its size was not compared with earlier backups, which are in another format: native"
+    assert back_up(manager, format="sql").evidence.notes == ()
+    assert back_up(manager, format="native", shrink_guard=ShrinkRules(size=None)).evidence.notes == ()
+
+
 def states(manager):
     return [backup.state for backup in manager.list_backups()]
 

@@ -84,7 +84,7 @@ def _known_driver(written: str, remember: Callable[[Iterable[str]], None]) -> Pl
 def _check_format(job: JobSettings, written: str, remember: Callable[[Iterable[str]], None]) -> None:
     driver = _known_driver(written, remember)
     if driver is not None and job.format is not None:
-        driver.format(job.format)
+        driver.formats(job.format)
 
 
 def _check_accounts(job: JobSettings, remember: Callable[[Iterable[str]], None]) -> None:

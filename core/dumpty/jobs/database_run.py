@@ -25,6 +25,7 @@ from dumpty.jobs.events import JobEventKind
 from dumpty.jobs.outcomes import DatabaseRun
 from dumpty.redaction import redact
 from dumpty.registry.host import default_host
+from dumpty.registry.plugin import AUTO
 from dumpty.repository.protocol.attempt import Abandoned
 from dumpty.url import MalformedURL, database_name, parse_url
 
@@ -157,7 +158,7 @@ def _attempt(
     }
     try:
         driver = default_host().driver(parse_url(url).scheme)
-        kind["format"] = format or driver.preferred_format.name
+        kind["format"] = format or AUTO
         of_here = driver.described.files or begins_locally(job.via)
         kind["tags"] = (*job.tags, job_tag(job.name), *([host_tag()] if of_here else []))
         result = manager().create_backup(

@@ -7,21 +7,25 @@ import hashlib
 import re
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from dumpty.errors import OptionError
+from msgspec.structs import replace
+
+from dumpty.errors import DumptyError, FormatNotSupported, OptionError
 from dumpty.operations.evidence import with_alterations
 from dumpty.operations.reach import reached, read_way
 from dumpty.operations.sealing import reopen
 from dumpty.operations.signatures import commit_signed
 from dumpty.operations.stages import plugin_ref, stage_record
 from dumpty.operations.subjects import identity_and_name, inspect_subject, subject_url
-from dumpty.redaction import MASK, names_secret
+from dumpty.process.interruption import current_interruption
+from dumpty.redaction import MASK, names_secret, one_line, plain, redact
+from dumpty.registry.plugin import AUTO
 from dumpty.streaming.pipeline import Run
 from dumpty.streaming.stored import Stage
 from dumpty.streaming.throttle import throttled
 from dumpty.types import Inspection, Phase, Record, StoredObject
-from dumpty.url import parse_url
+from dumpty.url import parse_url, secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,9 +37,12 @@ if TYPE_CHECKING:
     from dumpty.signing.signer import Signer
     from dumpty.streaming.object_writer import WrittenObject
     from dumpty.streaming.reporter import Reporter
-    from dumpty.types import Format, Options, Repository, Source, Verb
+    from dumpty.types import Evidence, Format, Options, Repository, Source, Verb
 
 __all__ = ["create"]
+
+_LONGEST_REASON = 500
+"""Characters that a note has of why a database was not written in a format."""
 
 
 def create(
@@ -66,26 +73,67 @@ def create(
     driver, way = host.driver(source.scheme), read_way(host, via)
     options = host.options(_verbs(driver, compressor, encryption), overrides)
     close = _rehearsed(encryption, host, options)
-    dump_format = _format(driver, format_name)
-    _require_cipher(dump_format, options["backup"], encryption)
+    formats = _formats(driver, format_name, options["backup"], encryption)
     reporter.begin(Phase.INSPECTING)
     with reached(driver, source, way) as near:
-        inspection = _inspected(host, driver, near, options["inspect"], dump_format)
+        inspection = _inspected(host, driver, near, options["inspect"], formats[0])
+        identity, named = identity_and_name(driver, source, inspection, formats[0].name, way)
+        earlier = guard.look_back(repository, named, identity, datetime.now(UTC)) if guard is not None else None
         run = Run(
             host=host,
             driver=driver,
             source=near,
-            format=dump_format,
+            format=formats[0],
             options=options["backup"],
             repository=repository,
             stages=_stages(compressor, encryption, options),
             verifiers=() if verifier.name == "sha256" else (verifier,),
             progress=progress,
         )
-        identity, named = identity_and_name(driver, source, inspection, dump_format.name, way)
-        earlier = guard.look_back(repository, named, identity, datetime.now(UTC)) if guard is not None else None
-        given_id = None if once is None else _id_of(once, identity)
-        return _written(repository, run, identity, named, inspection, reporter, earlier, close, signer, tags, given_id)
+        database = _Database(identity, named, inspection, _id_of(once, identity))
+        write = functools.partial(_written, repository, database, reporter, earlier, close, signer, tags)
+        return _in_first_possible(formats, run, write, reporter, secrets_in(database_url))
+
+
+class _Database(NamedTuple):
+    """What is backed up: which one it is, what it is called, what there is, and the id that the backup is to have."""
+
+    identity: str
+    name: str
+    inspection: Inspection
+    given_id: str | None
+
+
+def _in_first_possible(
+    formats: Sequence[Format],
+    run: Run,
+    write: Callable[[Run, tuple[str, ...]], Record],
+    reporter: Reporter,
+    secrets: Sequence[str],
+) -> Record:
+    """Write a backup in the first of ``formats`` that the database can be written in, and say what was against others.
+
+    Each attempt is a transaction of its own, of which nothing is left where it fails.
+    """
+    *better, last = formats
+    notes: tuple[str, ...] = ()
+    for dump_format in better:
+        try:
+            return write(replace(run, format=dump_format), notes)
+        except FormatNotSupported as refusal:
+            current_interruption().check()
+            reason = plain(redact(one_line(refusal), secrets))[:_LONGEST_REASON]
+            notes += (f"not in the format {dump_format.name}, as it would be without --format {last.name}: {reason}",)
+            reporter.begin(Phase.INSPECTING)  # so that no number of a phase falls
+    try:
+        return write(replace(run, format=last), notes)
+    except FormatNotSupported as refusal:
+        if isinstance(refusal.__cause__, DumptyError):
+            raise refusal.__cause__  # noqa: B904 - what was asked for failed
+        others = [f.name for f in run.driver.formats(AUTO) if f not in formats]
+        if not others:
+            raise
+        raise FormatNotSupported(f"{refusal}, or use the format {others[-1]}") from refusal
 
 
 def _verbs(driver: Plugin, compressor: Plugin | None, encryption: Encryption | None) -> dict[Verb, Plugin]:
@@ -117,24 +165,23 @@ def _rehearsed(
 
 def _written(
     repository: Repository,
-    run: Run,
-    identity: str,
-    database: str,
-    inspection: Inspection,
+    database: _Database,
     reporter: Reporter,
     earlier: Earlier | None,
     close: Callable[[Record], Record] | None,
     signer: Signer | None,
     tags: tuple[str, ...],
-    given_id: str | None,
+    run: Run,
+    notes: tuple[str, ...],
 ) -> Record:
-    """Write a backup, and commit it; or return that of ``given_id`` that is there.
+    """Write a backup, and commit it; or return that of its given id that is there. Its evidence begins with ``notes``.
 
     With ``earlier`` it is compared with before that, so that it is never there unmarked; ``close`` seals of its record
     what only its readers may know.
     """
+    identity, name, inspection, given_id = database
     record_id, started = given_id or str(uuid.uuid4()), datetime.now(UTC)
-    with repository.transaction(record_id=record_id, database=database, identity=identity, started=started) as tx:
+    with repository.transaction(record_id=record_id, database=name, identity=identity, started=started) as tx:
         if given_id is not None and (made := tx.claim_id(given_id)) is not None:
             return made
         reporter.begin(Phase.DUMPING)
@@ -143,7 +190,7 @@ def _written(
             id=record_id,
             url=subject_url(run.driver, run.source, run.format.name),
             identity=identity,
-            database=database,
+            database=name,
             driver=plugin_ref(run.driver),
             format=run.format.name,
             suffix=run.format.suffix,
@@ -152,7 +199,7 @@ def _written(
             started=started,
             ended=datetime.now(UTC),
             verifiers=tuple(map(plugin_ref, run.verifiers)),
-            evidence=with_alterations(outcome.evidence, inspection),
+            evidence=with_alterations(_noted(outcome.evidence, notes), inspection),
             options={k: MASK if names_secret(k) and v else v for k, v in run.options.items()},
             tags=tags,
         )
@@ -164,8 +211,10 @@ def _written(
         return committed if stored is record else reopen(committed, record)
 
 
-def _id_of(once: str, identity: str) -> str:
-    """Return the id of the backup of a database that ``once`` stands for: a UUID made of both."""
+def _id_of(once: str | None, identity: str) -> str | None:
+    """Return the id of the backup of a database that ``once`` stands for: a UUID made of both; None for None."""
+    if once is None:
+        return None
     digest = hashlib.sha256(f"{once}\n{identity}".encode("utf-8", "surrogatepass")).digest()
     return str(uuid.UUID(bytes=digest[:16], version=5))
 
@@ -197,12 +246,23 @@ def _stages(
     return tuple(stages)
 
 
-def _format(driver: Plugin, name: str | None) -> Format:
-    dump_format = driver.format(name)
-    if dump_format.directory:
+def _noted(evidence: Evidence, notes: tuple[str, ...]) -> Evidence:
+    return replace(evidence, notes=(*notes, *evidence.notes))
+
+
+def _formats(driver: Plugin, name: str | None, options: Options, encryption: Encryption | None) -> tuple[Format, ...]:
+    """Return what a backup is written in, the first that is possible.
+
+    Raises:
+        OptionError: there is no such format, or no backup is made in it, or none without encryption.
+    """
+    formats = driver.formats(name)
+    if formats[0].directory:
         streams = ", ".join(f.name for f in driver.described.formats if not f.directory)
-        raise OptionError(f"the format {dump_format.name} is a directory, and a backup here is one file; use {streams}")
-    return dump_format
+        raise OptionError(f"the format {formats[0].name} is a directory, and a backup here is one file; use {streams}")
+    for dump_format in formats:
+        _require_cipher(dump_format, options, encryption)
+    return formats
 
 
 def _require_cipher(dump_format: Format, options: Options, encryption: Encryption | None) -> None:

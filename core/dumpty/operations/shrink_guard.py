@@ -76,6 +76,9 @@ class Earlier(Struct, frozen=True, kw_only=True):
         if uncounted := uncounted_tables(record, self.records):
             tables = summarize_paths(uncounted)
             notes.append(f"not compared with earlier backups, for nobody counted their rows: {tables}")
+        if self.rules.size is not None and self.records and all(r.format != record.format for r in self.records):
+            others = ", ".join(sorted({r.format for r in self.records}))
+            notes.append(f"its size was not compared with earlier backups, which are in another format: {others}")
         evidence = replace(record.evidence, notes=(*record.evidence.notes, *notes))
         return replace(record, suspicions=tuple(found), evidence=evidence)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from dumpty.errors import PluginLoadError
 from dumpty.registry.options import RESERVED
 from dumpty.registry.picking import ANY
+from dumpty.registry.plugin import AUTO
 from dumpty.types import SUFFIX, Addressing, Format, Kind, Option, PluginInfo, Verb
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def _check_format(dump_format: Format) -> None:
     _check_texts(label, dump_format, ("name", "suffix", "help", "sensitive"))
     if not dump_format.name:
         raise PluginLoadError("describe() breaks the contract: a format has a name")
+    if dump_format.name == AUTO:
+        raise PluginLoadError(f"describe() breaks the contract: {AUTO} is no format, but stands for the one that suits")
     for attribute in ("directory", "parts", "server"):
         if not isinstance(getattr(dump_format, attribute), bool):
             raise PluginLoadError(f"describe() breaks the contract: {attribute} of {label} is True or False")

@@ -24,6 +24,9 @@ State = Literal["ok", "failed", "blocked", "conflict", "wrapper", "observer"]
 
 _RESTORES = frozenset({"restore", "restore_tables"})
 
+AUTO = "auto"
+"""Asked for as a format, which no driver may declare: the one that suits."""
+
 WATCHING: tuple[State, ...] = ("wrapper", "observer")
 """States of plugins that serve nothing."""
 
@@ -78,15 +81,23 @@ class Plugin:
             + did_you_mean(str(name), names)
         )
 
-    @property
-    def preferred_format(self) -> Format:
-        """What is written where nobody names a format: ``native`` where it is declared and a stream, else the first.
+    def formats(self, name: str | None) -> tuple[Format, ...]:
+        """Return what to write a backup in, where ``name`` was asked for: the first that it can be written in.
+
+        ``AUTO`` leaves it to the driver: one of several parts, where it has any, and the one that is called ``native``,
+        or else its first. All but directories, of which no backup is made.
 
         Raises:
-            OptionError: this driver has none.
+            OptionError: this driver has no such format.
         """
-        streams = [f.name for f in self.described.formats if not f.directory]
-        return self.format("native" if "native" in streams else streams[0] if streams else None)
+        if name != AUTO:
+            return (self.format(name),)
+        possible = [f for f in self.described.formats if not f.directory]
+        of_databases = [f for f in possible if not f.server]
+        in_parts = [f for f in of_databases if f.parts]
+        streams = [f for f in of_databases if not f.parts]
+        native = [f for f in streams if f.name == "native"] or streams
+        return (*in_parts[:1], *native[:1]) or tuple(possible[:1]) or (self.format(None),)
 
 
 def plugin_failure(error: BaseException, plugin: Plugin, hook: str) -> BaseException:

@@ -15,6 +15,7 @@ from dumpty import (
     CommandError,
     DependencyError,
     Evidence,
+    FormatNotSupported,
     IntegrityError,
     Locked,
     ObjectEvidence,
@@ -70,6 +71,7 @@ _QUEUED_SECONDS = 10
 _MOST_JOBS = 8
 """Where nobody says how many: the server has others to serve, however many processors there are here."""
 _LOCK_FAILURE = re.compile(r"canceling statement due to (statement|lock) timeout|could not obtain lock on relation")
+_NOT_CONNECTED = re.compile(r"pg_dump: error: connection to .* failed: ")
 _WARNING = re.compile(r"pg_dump: (warning: .*)")
 
 
@@ -95,6 +97,7 @@ def back_up(address: Address, sink: Sink, format_name: str, options: Options) ->
     Raises:
         CommandError: pg_dump, or the psql that is needed, is missing, too old, or failed.
         DependencyError: psycopg2 is needed and not installed.
+        FormatNotSupported: the server cannot be dumped in parallel, as it is reached.
         IntegrityError: what pg_dump wrote is not whole, or not what the snapshot holds.
         Locked: the tables' locks were not to be had.
         SourceError: the database cannot be reached or read.
@@ -106,9 +109,7 @@ def back_up(address: Address, sink: Sink, format_name: str, options: Options) ->
     if int(options["part_size"]) < 0:  # type: ignore[arg-type]
         raise OptionError("part_size is a number of bytes, or 0 for what suits")
     if format_name == "parallel" and remote is not None:
-        raise OptionError(
-            "the format parallel needs its programs on this machine: leave programs=there out, or use --format native"
-        )
+        raise FormatNotSupported("a parallel dump needs its programs on this machine: leave programs=there out")
     timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
     with closing(_open_session(address, options)) as connection:
         address = address.pinned(connection)
@@ -181,7 +182,8 @@ class _Run:
         self._format_name = format_name
         self._remote = remote
         self._directory = sink.directory() if format_name == "directory" else None
-        self._jobs = job_count(options) if options["jobs"] else min(job_count(options), _MOST_JOBS)
+        self._asked = bool(options["jobs"])
+        self._jobs = job_count(options) if self._asked else min(job_count(options), _MOST_JOBS)
         self._bindir = str(options["bindir"])
         self._part_size = int(options["part_size"])  # type: ignore[arg-type]
         self._lock_timeout = int(options["lock_timeout"])  # type: ignore[arg-type]
@@ -208,6 +210,8 @@ class _Run:
                 self._clear()
                 return None
             snapshot.wait_for_counts()  # if the session was lost, that is the reason
+            if self._format_name == "parallel" and _NOT_CONNECTED.search(error.stderr_tail):
+                raise FormatNotSupported(f"beside a session that reads its rows: {error}") from error
             raise
         if output is None:
             return None
@@ -225,13 +229,15 @@ class _Run:
     def plan(self, properties: dict[str, Any]) -> Callable[[Connection, list[Table]], Plan]:
         """Return what tells which rows of a database's tables are to come in parts."""
         encoding = dump_encoding(properties["encoding"])
-        return functools.partial(plan_parts, jobs=self._jobs, encoding=encoding, part_size=self._part_size)
+        return functools.partial(
+            plan_parts, jobs=self._jobs, asked=self._asked, encoding=encoding, part_size=self._part_size
+        )
 
     def _in_parts(
         self, snapshot: Snapshot, client: Client, lock_timeout: int, encoding: str, arguments: tuple[str, ...]
     ) -> _Output | None:
         """Dump in parts; None where sessions met a lock that somebody waits for, and nothing was written."""
-        how = {"bindir": self._bindir, "jobs": self._jobs, "encoding": encoding, "lock_timeout": lock_timeout}
+        how = {"bindir": self._bindir, "encoding": encoding, "lock_timeout": lock_timeout}
         with contextlib.ExitStack() as stack:
             try:
                 sessions = stack.enter_context(RowSessions(self._address, snapshot, **how))  # type: ignore[arg-type]

@@ -4,6 +4,10 @@ import builtins
 import contextlib
 import os
 import re
+import shutil
+import socket
+import subprocess
+import time
 import uuid
 from pathlib import Path
 
@@ -129,3 +133,39 @@ def without_psycopg2(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", importing)
     return lambda: on.clear() if on else on.append(True)
+
+
+@pytest.fixture
+def pooler(postgres, tmp_path_factory):
+    """The port of a pgbouncer before the server, which lets everybody in; its socket is in the same directory."""
+    directory = tmp_path_factory.mktemp("pool")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (directory / "users").write_text('"postgres" ""\n')
+    settings = {
+        "listen_addr": "127.0.0.1", "listen_port": port, "unix_socket_dir": "", "auth_type": "any",
+        "pool_mode": "transaction", "ignore_startup_parameters": "extra_float_digits",
+    }  # fmt: skip
+    server = f"* = host={postgres.sockets} port={postgres.port} user=postgres"
+    text = "[databases]\n" + server + "\n[pgbouncer]\n" + "".join(f"{k} = {v}\n" for k, v in settings.items())
+    (directory / "pgbouncer.ini").write_text(text)
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    argv = [str(program), "-q", str(directory / "pgbouncer.ini")]
+    if os.getuid() == 0:  # which it refuses to run as
+        directory.chmod(0o755)
+        (directory / "pgbouncer.ini").chmod(0o644)
+        argv[1:1] = ["-u", "postgres"]
+    process = subprocess.Popen(argv, cwd="/", stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.kill()
+        process.wait()

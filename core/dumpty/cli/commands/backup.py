@@ -23,6 +23,7 @@ from dumpty.cli.copying import check_places
 from dumpty.cli.keys import EncryptTo, SignWith, read_recipients, read_signing_key
 from dumpty.cli.output import Report  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.urls import read_url
+from dumpty.registry.plugin import AUTO
 
 if TYPE_CHECKING:
     from dumpty.types import ShrinkRules
@@ -42,9 +43,10 @@ dumpty backup postgresql://backup@localhost/shop --via ssh://ops@db1.example.org
 
 
 FormatName = Annotated[
-    str | None,
+    str,
     typer.Option(
-        metavar="NAME", help="The form of the dump [default: native where the driver has it, else its first]."
+        metavar="NAME",
+        help="The form of the dump; auto: in parts where the driver can, else native where it has it, else its first.",
     ),
 ]
 Compressor = Annotated[str, typer.Option(metavar="NAME", help="gzip, zstd, another plugin's name, or none.")]
@@ -85,7 +87,7 @@ Exclude = Annotated[
 def backup(
     url: Annotated[str, typer.Argument(metavar="URL", help=URL_HELP)],
     directory: Directory = DIRECTORY,
-    format: FormatName = None,
+    format: FormatName = AUTO,
     compressor: Compressor = "gzip",
     verifier: Verifier = "sha256",
     jobs: Jobs = None,
@@ -121,12 +123,11 @@ def backup(
     keys = {"encrypt_to": read_recipients(encrypt_to), "sign_with": read_signing_key(sign_with)}
     check_places(directory, copy_to or ())
     host = default_host()
-    driver = host.driver(source.scheme)
-    chosen = (driver.preferred_format if format is None else driver.format(format)).name
+    host.driver(source.scheme).formats(format)  # refused before anything is looked for
     scope = {"include": include or (), "exclude": exclude or ()}
     databases = find_databases(host, database_url, **scope, via=via, overrides=options)
     manager = BackupManager(directory, compressor=compressor, verifier=verifier)
-    kind = {"format": chosen, "rate_limit": rate, "tags": tag or (), "shrink_guard": _rules(shrink_guard)}
+    kind = {"format": format, "rate_limit": rate, "tags": tag or (), "shrink_guard": _rules(shrink_guard)}
     work = Work(manager, {**kind, **options, **keys, "via": via}, copy_to or (), json=json, quiet=quiet)
     return back_up_each(work, databases) if has_wildcards(host, database_url) else back_up(work, databases[0])
 

@@ -9,6 +9,7 @@ import typer
 from dumpty.cli.arguments import Json, Quiet  # noqa: TC001 - typer reads annotations at run time
 from dumpty.cli.output import Line, Report, Table, count, seconds
 from dumpty.cli.plugin_description import as_json, condition, kind_text, with_declarations
+from dumpty.registry.plugin import AUTO
 from dumpty.registry.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def show(
 ) -> Report:
     """Show one plugin, its formats and its options.
 
-    Options are given to the other commands as -o KEY=VALUE, or -o NAME.KEY=VALUE where two plugins have the same.
+    Options are given to the other commands as -o KEY=VALUE, or -o NAME.KEY=VALUE where two plugins have the same. A
+    backup is written in the format that is marked (auto), unless you say --format NAME.
     """
     from dumpty.errors import PluginNotFound
     from dumpty.registry.host import default_host
@@ -108,9 +110,8 @@ def _details(plugin: Plugin) -> list[Line]:
     if info.requires:
         lines.append(f'  its library: pip install "{info.requires}"')
     if info.formats:
-        rows = [
-            (f"  {f.name}" + (" (default)" if f is info.formats[0] else ""), f.suffix, f.help) for f in info.formats
-        ]
+        suits = plugin.formats(AUTO)[0]
+        rows = [(f"  {f.name}" + (" (auto)" if f is suits else ""), f.suffix, f.help) for f in info.formats]
         lines += ["", Table(("FORMAT", "SUFFIX", "WHAT IT IS"), rows)]
     if info.options:
         options = [

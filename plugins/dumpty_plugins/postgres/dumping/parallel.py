@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from msgspec import structs
 
-from dumpty import IntegrityError, SourceError, run_together
+from dumpty import CommandError, FormatNotSupported, IntegrityError, SourceError, run_together
 from dumpty_plugins.postgres.dumping.archive import CustomCheck
 from dumpty_plugins.postgres.dumping.rows_script import END, head
 from dumpty_plugins.postgres.schema.tables import archived_path, require_names
@@ -57,13 +57,12 @@ def require_no_pooler(address: Address, connection: Connection) -> None:
     """Check that a session is one of the server's own, as far as libpq can tell: a pooler invents its number.
 
     Raises:
-        SourceError: it is a pooler's, which may spread several over servers, and forgets what was set in one.
+        FormatNotSupported: it is a pooler's, which may spread several over servers, and forgets what was set in one.
     """
     told = getattr(connection.info, "backend_pid", None)  # which psql does not tell
     if told is not None and told != connection.backend_pid:  # type: ignore[attr-defined]
-        raise SourceError(
-            f"{address.label} is a pooler, and a parallel dump needs sessions of the server itself: connect to it, or "
-            "use --format native"
+        raise FormatNotSupported(
+            f"{address.label} is a pooler, and a parallel dump needs sessions of the server itself: connect to that"
         )
 
 
@@ -73,24 +72,21 @@ def excluded_rows(plan: Plan) -> tuple[str, ...]:
 
 
 class RowSessions:
-    """Up to ``jobs`` sessions in a snapshot, each with locks on all tables of a plan. A context manager.
+    """As many sessions in a snapshot as its plan allows, each with locks on all tables of that. A context manager.
 
     Args:
         address: the server's.
         snapshot: what they see.
         bindir: the directory of the psql to use; "" for the one on the PATH.
-        jobs: how many there may be.
         encoding: that of the dump.
         lock_timeout: seconds to wait for the locks.
     """
 
-    def __init__(
-        self, address: Address, snapshot: Snapshot, *, bindir: str, jobs: int, encoding: str, lock_timeout: int
-    ) -> None:
+    def __init__(self, address: Address, snapshot: Snapshot, *, bindir: str, encoding: str, lock_timeout: int) -> None:
         self._address = address
         self._bindir = bindir
         self._snapshot = snapshot
-        self._jobs = min(jobs, len(snapshot.plan.ranges))
+        self._jobs = min(snapshot.plan.jobs, len(snapshot.plan.ranges))
         self._encoding = encoding
         self._lock_timeout = lock_timeout
         self.sessions: list[Psql] = []
@@ -101,9 +97,9 @@ class RowSessions:
             for _number in range(self._jobs):
                 try:
                     session = self._open()
-                except SourceError:
+                except (CommandError, SourceError) as error:
                     if not self.sessions:
-                        raise
+                        raise FormatNotSupported(f"no session reads its rows: {error}") from error
                     self._leave_room()
                     break
                 stack.enter_context(contextlib.closing(session))

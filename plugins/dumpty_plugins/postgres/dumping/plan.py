@@ -57,6 +57,27 @@ _TABLES = """
         ) SELECT oid FROM by_enum)"""
 """As pg_dump finds out what it loads through the root (``getPartitioningInfo`` in ``pg_dump.c``)."""
 
+_CHECKING = """
+    SELECT EXISTS (
+        SELECT FROM pg_depend d
+        JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid AND c.contype = 'c'
+        LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND d.refobjid = o.oid
+        JOIN pg_proc p ON p.oid = CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid ELSE o.oprcode END
+        WHERE p.provolatile <> 'i' AND NOT EXISTS (
+            SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'))"""
+"""Whether a check, of a table or a domain, calls a function that may look into tables; none of the system's does."""
+
+_ROOM = """
+    SELECT least(
+        current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
+            - coalesce(current_setting('reserved_connections', true)::integer, 0)
+            - (SELECT sum(numbackends) FROM pg_stat_database),
+        (SELECT nullif(b.datconnlimit, -1) - s.numbackends
+            FROM pg_database b JOIN pg_stat_database s ON s.datid = b.oid WHERE b.datname = current_database()),
+        (SELECT nullif(r.rolconnlimit, -1) - (SELECT count(*) FROM pg_stat_activity WHERE usename = session_user)
+            FROM pg_roles r WHERE r.rolname = session_user AND NOT r.rolsuper))::integer"""
+"""How many more connections the server lets this user have, whoever else wants some."""
+
 _COLUMNS = """
     SELECT attrelid, attname FROM pg_attribute
     WHERE attrelid IN %s AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attrelid, attnum"""
@@ -96,9 +117,10 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The ranges whose rows come in parts, the largest first."""
+    """The ranges whose rows come in parts, the largest first; ``jobs`` is how many sessions read them."""
 
     ranges: tuple[Range, ...] = ()
+    jobs: int = 1
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -112,20 +134,24 @@ class Plan:
 
 
 def plan_parts(
-    connection: Connection, tables: Sequence[Table], *, jobs: int, encoding: str, part_size: int = 0
+    connection: Connection, tables: Sequence[Table], *, jobs: int, asked: bool, encoding: str, part_size: int = 0
 ) -> Plan:
     """Return which rows of ``tables`` are to come in parts.
 
     Args:
         connection: a session of the snapshot.
         tables: the database's.
-        jobs: how many are written at once.
+        jobs: how many are written at once, if the server has room for their sessions, and pg_dump's.
+        asked: whether somebody said how many; else half of that room is left to others.
         encoding: that of the dump, in which names go to psql and pg_dump.
         part_size: bytes that a table has at least to come in parts, and that one of its ranges has; 0 for what suits.
     """
     major = connection.info.server_version // 10000
-    if major < _HAS_ACCESS_METHODS:
-        return Plan()  # of a server that old, everything is in the archive
+    # Of a server that old, everything is in the archive; and where checks may look into other tables, for pg_dump alone
+    # knows of an order in which rows may be loaded.
+    if major < _HAS_ACCESS_METHODS or rows(connection, _CHECKING)[0][0]:
+        return Plan()
+    jobs = _with_room(connection, jobs, asked=asked)
     by_oid = {t.oid: t for t in tables if t.kind == "r" and _can_be_named(t.sql, encoding)}
     sizes = {o: (pages, size) for o, pages, size in rows(connection, _TABLES, part_size or LARGE_BYTES) if o in by_oid}
     most = max(min(_MOST_TABLES, _MOST_LOCKS // jobs), 1)
@@ -146,7 +172,13 @@ def plan_parts(
             pages, size = sizes[oid]
             count = max(min(round(size / range_bytes), pages), 1) if major >= _HAS_RANGES else 1
             ranges += _cut(by_oid[oid], tuple(names), pages, size, count)
-    return Plan(ranges=tuple(sorted(ranges, key=lambda r: -r.size)))
+    return Plan(ranges=tuple(sorted(ranges, key=lambda r: -r.size)), jobs=jobs)
+
+
+def _with_room(connection: Connection, jobs: int, *, asked: bool) -> int:
+    """Return how many sessions to open: no application is to find the server full because of a backup."""
+    room = max(int(rows(connection, _ROOM)[0][0]), 0)
+    return max(min(jobs, room - 1 if asked else room // 2), 1)
 
 
 def _can_be_named(name: str, encoding: str) -> bool:

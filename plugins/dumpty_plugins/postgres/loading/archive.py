@@ -68,7 +68,10 @@ class ArchiveLoader:
         self._archive = archive_of(dump)
         self._rows = parts_of_rows(dump)
         if self._rows and remote is not None:
-            raise OptionError("a dump in parts is loaded by programs on this machine: leave programs=there out")
+            raise OptionError(
+                "a dump in parts is loaded by programs on this machine: leave programs=there out, and have pg_restore "
+                "here; backups to be restored without it are made with --format native"
+            )
         self.contents = _read_contents(dump)
 
     def load_into(self, new_address: Address, server: int, load_script: LoadScript) -> None:
