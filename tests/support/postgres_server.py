@@ -106,8 +106,12 @@ class PostgresServer:
         program = shutil.which(argv[0]) or argv[0]
         return [sys.executable, "-c", _LAUNCH, self._user, str(os.getpid()), program, *argv[1:]]
 
+    def attempt(self, program: str | Path, *args: str) -> subprocess.CompletedProcess[str]:
+        """Run one of its programs, or another one, as the server's user; it ends with the tests."""
+        return subprocess.run(self._argv(str(self.bindir / program), *args), capture_output=True, text=True, cwd="/")
+
     def _run(self, program: str, *args: str) -> str:
-        process = subprocess.run(self._argv(str(self.bindir / program), *args), capture_output=True, text=True, cwd="/")
+        process = self.attempt(program, *args)
         if process.returncode:
             raise RuntimeError(f"{program} failed: {process.stderr or process.stdout}")
         return process.stdout

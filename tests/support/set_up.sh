@@ -4,7 +4,8 @@
 # Needs Python 3.11 or newer. Installs the PostgreSQL, MariaDB, Redis and SSH servers and clients, Prometheus, Chromium,
 # and systemd (for its program that checks units), with apt-get where they are missing and it may; where it may not, it says
 # which command does. A MySQL server is unpacked into a cache directory, once: see tests/support/fetch_mysql.sh. So is Azurite, from
-# npm: see tests/support/fetch_azurite.sh.
+# npm: see tests/support/fetch_azurite.sh. PostgreSQL's regression suite is compiled there, of Debian's source package: see
+# tests/support/fetch_postgres_regress.sh.
 set -eu
 cd "$(dirname "$0")/../.."
 venv=$1
@@ -44,6 +45,9 @@ need xz-utils has xz
 need procps has ps
 need systemd has systemd-analyze
 need prometheus has promtool
+need gcc has gcc # compiles what PostgreSQL's regression suite has in C
+need libc6-dev test -e /usr/include/stdlib.h
+need bzip2 has bzip2 # what its source is packed with
 need chromium has chromium # looks at the page
 
 # $PYTHON, where it is set. Else Debian's own, where it makes environments: it is compiled with a profile of what programs
@@ -93,6 +97,9 @@ fi
 
 # -- what no registry of this release has ---------------------------------------------------------------------------------
 sh tests/support/fetch_mysql.sh >/dev/null
+
+# -- what Debian has as source alone ------------------------------------------------------------------------------------
+sh tests/support/fetch_postgres_regress.sh "$venv/bin/python" >/dev/null
 
 # -- what npm has ----------------------------------------------------------------------------------------------------------
 sh tests/support/fetch_azurite.sh "$venv/bin/python" >/dev/null
