@@ -95,7 +95,7 @@ def describe() -> PluginInfo:
                 name="part_size",
                 default=0,
                 help="bytes that a table has at least to come in parts of a parallel dump, and a part of a larger one; "
-                "0: 8 MiB, and 32 MiB to 4 GiB, by the size of all",
+                "0: 8 MiB, and 2 MiB to 4 GiB, by the size of all and the jobs",
             ),
             Option(
                 name="bindir",

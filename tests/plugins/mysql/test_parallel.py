@@ -30,6 +30,7 @@ from dumpty_plugins.mysql.schema.catalog import Table
 from dumpty_plugins.mysql.schema.columns import column
 from dumpty_plugins.mysql.server.session import Session, StatementError
 
+REAL_SIZES = {"LARGE_BYTES": plan.LARGE_BYTES, "RANGE_BYTES": plan.RANGE_BYTES}
 TABLES = [
     "CREATE TABLE big (id INT PRIMARY KEY, v CHAR(32) NOT NULL, n INT, KEY by_n (n))",
     "INSERT INTO big SELECT seq, LEFT(SHA2(seq, 256), 32), seq % 7 FROM seq_1_to_4000",
@@ -139,6 +140,26 @@ def test_small_tables_share_a_part(server: MariaDBServer, name: str, tmp_path: P
         assert (len(of_rows(made)) > 20) == (size == 4096)
     with pytest.raises(OptionError, match="part_size"):
         dump(driver, server.source(name), tmp_path / "e", "parallel", part_size=-1)
+
+
+def test_of_a_small_database_too_eight_jobs_have_several_parts_each(
+    server: MariaDBServer, database, tmp_path: Path, monkeypatch
+) -> None:
+    for size_name, size in REAL_SIZES.items():
+        monkeypatch.setattr(plan, size_name, size)
+    name = database(
+        "CREATE TABLE t (id INT PRIMARY KEY, v TEXT NOT NULL)",
+        "INSERT INTO t SELECT seq, REPEAT('x', 7000) FROM seq_1_to_6000",
+        "ANALYZE TABLE t",
+    )
+    rows = {
+        jobs: sorted(part.tables[0].rows or 0 for part in of_rows(made))
+        for jobs in (1, 8)
+        for made in [dump(driver, server.source(name), tmp_path / str(jobs), "parallel", jobs=jobs)]
+    }
+    assert len(rows[1]) < 8
+    assert len(rows[8]) > 16
+    assert rows[8][-1] < 6000 / 8, "whoever begins a part last keeps the others waiting for an eighth at most"
 
 
 @pytest.mark.parametrize("part_size", [0, 1, 9 << 20])

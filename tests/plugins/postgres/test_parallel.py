@@ -26,6 +26,7 @@ from dumpty import (
 )
 from dumpty_plugins.postgres.dumping import plan
 
+REAL_SIZES = {"LARGE_BYTES": plan.LARGE_BYTES, "RANGE_BYTES": plan.RANGE_BYTES}
 TABLES = """
 CREATE TABLE big AS SELECT g AS id, md5(g::text) AS v FROM generate_series(1, 4000) g;
 ALTER TABLE big ADD PRIMARY KEY (id);
@@ -103,6 +104,20 @@ def test_the_rows_that_come_in_parts_are_not_in_the_archive(dbs, name, tmp_path)
     script = subprocess.run(argv, capture_output=True, check=True).stdout
     assert re.findall(rb"COPY public\.(\w+)", script) == [b"empty"]
     assert b"CREATE VIEW public.bigger" in script
+
+
+def test_of_a_small_database_too_eight_jobs_have_several_parts_each(dbs, tmp_path, monkeypatch):
+    for name, size in REAL_SIZES.items():
+        monkeypatch.setattr(plan, name, size)
+    name = dbs.new("CREATE UNLOGGED TABLE t AS SELECT repeat('x', 1500) AS v FROM generate_series(1, 24000) g")
+    rows = {
+        jobs: sorted(part.tables[0].rows for part in of_rows(made))
+        for jobs in (1, 8)
+        for made in [dump(driver, dbs.source(name), tmp_path / str(jobs), "parallel", jobs=jobs)]
+    }
+    assert len(rows[1]) < 8
+    assert len(rows[8]) > 16
+    assert rows[8][-1] < 24000 / 16, "whoever begins a part last keeps the others waiting for a sixteenth at most"
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 7])

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 LARGE_BYTES = 8 << 20
 """Smaller tables share a part: each costs some milliseconds."""
-RANGE_BYTES = (32 << 20, 4 << 30)
-"""What a part is meant to have at least, and at most."""
+RANGE_BYTES = (2 << 20, 4 << 30)
+"""What a part is meant to have at least, and at most.
+
+The least is little: where each connection is slow, eight jobs are eight times as fast only where each has several
+parts, of a small database, too."""
 _RANGES_PER_JOB = 4
 """So that all end at about the same time, though some have longer rows than others."""
 _MOST_RANGES = 2000

@@ -30,8 +30,11 @@ __all__ = ["Plan", "Range", "plan_parts"]
 
 LARGE_BYTES = 8 << 20
 """Of a smaller table pg_dump writes the rows: a part costs some ten milliseconds."""
-RANGE_BYTES = (32 << 20, 4 << 30)
-"""What a range is meant to have at least, and at most, with what lies in TOAST tables."""
+RANGE_BYTES = (2 << 20, 4 << 30)
+"""What a range is meant to have at least, and at most, with what lies in TOAST tables.
+
+The least is little: where each connection is slow, eight jobs are eight times as fast only where each has several
+ranges, of a small database, too."""
 _RANGES_PER_JOB = 4
 """So that all end at about the same time, though some have longer rows than others."""
 _MOST_TABLES = 500
