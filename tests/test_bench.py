@@ -45,6 +45,14 @@ def test_a_bucket_is_measured_beside_another_library():
     assert all(row["measured"] > 0 for row in rows)
 
 
+def test_workers_are_measured_over_connections_that_are_slow():
+    rows = json.loads(run("--workers", "--megabytes", "1", "--rounds", "1", "--engine", "mysql", "--json"))["results"]
+    ways = [(1, True), (2, True), (4, True), (8, True), (8, False)]
+    assert [(row["workers"], row["slowed"]) for row in rows] == ways
+    assert all(row["backup"]["seconds"] > 0 and row["restore"]["seconds"] > 0 for row in rows)
+    assert [row["workers"] for row in rows if row["target"]] == [8]
+
+
 def test_the_chart_of_growth_is_a_picture(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
     import chart

@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,8 @@ import data
 import growth
 import jobs
 import targets
+import workers
+from engines import ENGINES
 from jobs import Job
 from measure import Figures, measured, processor_seconds, size_of
 
@@ -34,118 +35,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 PROGRAMS = {"ITERDUMP": jobs.ITERDUMP, "DJANGO": jobs.DJANGO, "THREADED": jobs.THREADED}
-
-
-class Engine:
-    """One database that holds the data, and the way to databases beside it."""
-
-    def __init__(self, top: Path, size: data.Size) -> None:
-        self.top = top
-        self.size = size
-
-    def server_processes(self) -> Sequence[int]:
-        """Return the ids of the server's processes; their children are theirs, too."""
-        return ()
-
-    def close(self) -> None:
-        """Stop what was started."""
-
-
-class SQLite(Engine):
-    def __init__(self, top: Path, size: data.Size) -> None:
-        super().__init__(top, size)
-        self.placeholders = {"source": str(top / "shop.db")}
-        data.fill_sqlite(top / "shop.db", size)
-
-    def url(self, name: str) -> str:
-        return f"sqlite:///{name}"
-
-    source = property(lambda self: self.url(self.placeholders["source"]))
-
-    def fresh(self, name: str, *, prepared: bool) -> str:
-        self.drop(str(self.top / name))
-        return str(self.top / name)
-
-    def drop(self, name: str) -> None:
-        Path(name).unlink(missing_ok=True)
-
-    def counts(self, name: str, tables: Sequence[str]) -> dict[str, int]:
-        with contextlib.closing(sqlite3.connect(name)) as connection:
-            return {t: connection.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in tables}
-
-
-class Postgres(Engine):
-    def __init__(self, top: Path, size: data.Size) -> None:
-        from support.postgres_server import PostgresServer, _debian
-
-        super().__init__(top, size)
-        self.server = PostgresServer(_debian())
-        self.server.create("shop")
-        self.placeholders = {"source": "shop", "host": str(self.server.sockets), "port": str(self.server.port)}
-        with contextlib.closing(self.server.connect("shop")) as connection:
-            data.fill_postgres(connection, size)
-
-    def url(self, name: str) -> str:
-        return self.server.url(name)
-
-    source = property(lambda self: self.url("shop"))
-
-    def fresh(self, name: str, *, prepared: bool) -> str:
-        self.drop(name)
-        if prepared:
-            self.server.create(name)
-        return name
-
-    def drop(self, name: str) -> None:
-        self.server.drop(name)
-
-    def counts(self, name: str, tables: Sequence[str]) -> dict[str, int]:
-        return {t: self.server.execute(f"SELECT count(*) FROM {t}", database=name)[0][0] for t in tables}
-
-    def server_processes(self) -> Sequence[int]:
-        return [int((self.server.data / "postmaster.pid").read_text().split()[0])]
-
-    def close(self) -> None:
-        self.server.stop()
-
-
-class MySQL(Engine):
-    def __init__(self, top: Path, size: data.Size) -> None:
-        from support import mariadb_server
-
-        super().__init__(top, size)
-        self._stack = contextlib.ExitStack()
-        self.server = self._stack.enter_context(mariadb_server.running_server())
-        self.server.run("CREATE DATABASE shop")
-        self.placeholders = {"source": "shop", "socket": self.server.socket}
-        with contextlib.closing(self.server.connect("shop")) as connection:
-            data.fill_mysql(connection, size)
-
-    def url(self, name: str) -> str:
-        return self.server.url(name)
-
-    source = property(lambda self: self.url("shop"))
-
-    def fresh(self, name: str, *, prepared: bool) -> str:
-        self.drop(name)
-        if prepared:
-            self.server.run(f"CREATE DATABASE {name}")
-        return name
-
-    def drop(self, name: str) -> None:
-        self.server.run(f"DROP DATABASE IF EXISTS {name}")
-
-    def counts(self, name: str, tables: Sequence[str]) -> dict[str, int]:
-        return {t: self.server.run(f"SELECT count(*) FROM {t}", database=name)[0][0] for t in tables}
-
-    def server_processes(self) -> Sequence[int]:
-        return [int((self.server.directory / "pid").read_text())]
-
-    def close(self) -> None:
-        self._stack.close()
-
-
-ENGINES = {"sqlite": SQLite, "postgres": Postgres, "mysql": MySQL}
 
 
 class Bench:
@@ -337,6 +226,70 @@ def grow(engines: Sequence[str]) -> dict[int, dict[tuple[str, str, str], Figures
     return results_by_size
 
 
+def scaled(engines: Sequence[str], megabytes: int, rounds: int) -> list[workers.Scaling]:
+    """Measure how backups and restores scale with their workers, on each engine that has a server."""
+    results = []
+    for name in (name for name in workers.ENGINES if name in engines):
+        with tempfile.TemporaryDirectory(prefix="dumpty-bench-") as top:
+            print(f"{name}: making {megabytes} MB", file=sys.stderr)
+            engine = ENGINES[name](Path(top), data.Size(megabytes))
+            try:
+                results += workers.measured(name, engine, rounds)
+            finally:
+                engine.close()
+    return results
+
+
+Report = tuple[list[dict[str, Any]], list[str], str]
+"""What was measured: rows for JSON, lines of Markdown, and a chart, or ""."""
+
+
+def reported(options: argparse.Namespace) -> Report:
+    """Measure what the arguments ask for."""
+    engines = options.engine or list(ENGINES)
+    if options.growth:
+        return _growth(engines)
+    if options.fixed:
+        return _fixed(options.backups)
+    if options.bucket:
+        return _bucket(options.megabytes or 250, options.rounds or 3, options.backups // 10)
+    if options.workers:
+        rows = workers.rows(scaled(engines, options.megabytes or workers.MEGABYTES, options.rounds or 3))
+        return rows, list(workers.table(rows)), ""
+    size = data.Size(options.megabytes or (750 if options.full or options.merge else 50))
+    results = (
+        merged(options.merge)
+        if options.merge
+        else measure(engines, size, options.rounds or (3 if options.full else 1), lambda _: True)
+    )
+    rows = [{"engine": j.engine, "verb": j.verb, "job": j.name} | f.report() for j, f in results.items()]
+    return rows, [f"{size.megabytes} MB", *table(results), *targets.reached(results)], drawn(results, size)
+
+
+def _growth(engines: Sequence[str]) -> Report:
+    panels = growth.grown(grow(engines))
+    rows: list[dict[str, Any]] = [
+        {"panel": p, "line": name, "points": line} for p, lines in panels.items() for name, line in lines.items()
+    ]
+    text = [f"| {r['panel']} | {r['line']} | {r['points']} |" for r in rows]
+    return rows, text, chart.growth(panels, {"time": "seconds", "memory": "MB"})
+
+
+def _fixed(backups: int) -> Report:
+    with tempfile.TemporaryDirectory(prefix="dumpty-bench-") as top:
+        fixed_costs = [*growth.fixed(Path(top), backups), *growth.far(Path(top), backups // 10)]
+    rows: list[dict[str, Any]] = [{"what": step, "seconds": took, "target": most} for step, took, most in fixed_costs]
+    lines = [f"| {w} | {t:.3f} | {b:g} |" for w, t, b in fixed_costs]
+    return rows, ["| what | seconds | target |", "|---|---:|---:|", *lines], ""
+
+
+def _bucket(megabytes: int, rounds: int, backups: int) -> Report:
+    figures = list(bucket.measured(megabytes, rounds, backups))
+    rows: list[dict[str, Any]] = [{"what": w, "measured": value, "target": target} for w, value, target in figures]
+    lines = [f"| {w} | {v:.4g} | {'' if t is None else f'{t:g}'} |" for w, v, t in figures]
+    return rows, ["| what | measured | target |", "|---|---:|---:|", *lines], ""
+
+
 def main() -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -349,6 +302,9 @@ def main() -> None:
         help="what costs the same whatever the data, 10,000 backups, and 1,000 that are 30 ms away",
     )
     parser.add_argument("--bucket", action="store_true", help="age, and a bucket: beside obstore, and 30 ms away")
+    parser.add_argument(
+        "--workers", action="store_true", help="one to eight workers, each connection of few bytes a second"
+    )
     parser.add_argument("--backups", type=int, default=growth.BACKUPS, help="other than 10,000, and a tenth of it")
     parser.add_argument("--megabytes", type=int, help="another size")
     parser.add_argument("--rounds", type=int, help="how often each job runs")
@@ -357,45 +313,7 @@ def main() -> None:
     parser.add_argument("--merge", metavar="FILE", nargs="+", help="measure nothing: tell what --json runs have found")
     parser.add_argument("--chart", metavar="FILE", help="draw it, too, as SVG")
     options = parser.parse_args()
-    engines = options.engine or list(ENGINES)
-    picture = ""
-    if options.growth:
-        panels = growth.grown(grow(engines))
-        rows: list[dict[str, object]] = [
-            {"panel": p, "line": name, "points": line} for p, lines in panels.items() for name, line in lines.items()
-        ]
-        text = [f"| {r['panel']} | {r['line']} | {r['points']} |" for r in rows]
-        picture = chart.growth(panels, {"time": "seconds", "memory": "MB"})
-    elif options.fixed:
-        with tempfile.TemporaryDirectory(prefix="dumpty-bench-") as top:
-            fixed_costs = [
-                *growth.fixed(Path(top), options.backups),
-                *growth.far(Path(top), options.backups // 10),
-            ]
-        rows = [{"what": step, "seconds": seconds, "target": target} for step, seconds, target in fixed_costs]
-        text = [
-            "| what | seconds | target |",
-            "|---|---:|---:|",
-            *(f"| {w} | {t:.3f} | {b:g} |" for w, t, b in fixed_costs),
-        ]
-    elif options.bucket:
-        figures = list(bucket.measured(options.megabytes or 250, options.rounds or 3, options.backups // 10))
-        rows = [{"what": what, "measured": value, "target": target} for what, value, target in figures]
-        text = [
-            "| what | measured | target |",
-            "|---|---:|---:|",
-            *(f"| {w} | {v:.4g} | {'' if t is None else f'{t:g}'} |" for w, v, t in figures),
-        ]
-    else:
-        size = data.Size(options.megabytes or (750 if options.full or options.merge else 50))
-        results = (
-            merged(options.merge)
-            if options.merge
-            else measure(engines, size, options.rounds or (3 if options.full else 1), lambda _: True)
-        )
-        rows = [{"engine": j.engine, "verb": j.verb, "job": j.name} | f.report() for j, f in results.items()]
-        text = [f"{size.megabytes} MB", *table(results), *targets.reached(results)]
-        picture = drawn(results, size)
+    rows, text, picture = reported(options)
     if options.chart and picture:
         Path(options.chart).write_text(picture)
     if options.json:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Measures dumpty beside what people use now: sh tests/bench/run.sh --small | --full | --growth | --fixed | --bucket [--engine sqlite]
-# [--json] [--chart FILE.svg]. Uses the environment of sh tests/run.sh, and installs the peers where it may; what is
+# Measures dumpty beside what people use now: sh tests/bench/run.sh --small | --full | --growth | --fixed | --bucket | --workers
+# [--engine sqlite] [--json] [--chart FILE.svg]. Uses the environment of sh tests/run.sh, and installs the peers where it may; what is
 # missing all the same is left out, and said to be.
 set -eu
 cd "$(dirname "$0")/../.."

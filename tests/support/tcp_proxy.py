@@ -1,21 +1,33 @@
-"""A proxy for TCP that stalls, cuts what passes, or loses what a server answers."""
+"""A proxy for TCP that stalls, slows or cuts what passes, or loses what a server answers."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
+import time
 from typing import Self
+
+_WINDOW = 1 << 18
+"""Bytes that the kernel may hold of a slowed connection, about: by itself it would take some seconds' worth ahead."""
+_LATE_SECONDS = 0.05
+"""What a slowed connection may catch up: whoever sleeps sleeps too long, and what was idle has saved nothing up."""
 
 
 class TCPProxy:
     """Passes connections on to a port of the loopback until it is told otherwise.
 
     ``port`` is its own; ``accepted`` counts the connections, and ``passed`` the bytes in both directions.
+
+    Args:
+        target: the port.
+        bandwidth: bytes a second that pass on each connection in each direction, whatever passes on the others; 0 for
+            as many as there are.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, bandwidth: int = 0) -> None:
         self._target = target
+        self._bandwidth = bandwidth
         self._lock = threading.Lock()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._flowing = threading.Event()
@@ -86,12 +98,19 @@ class TCPProxy:
                     self._pairs.append((client, server))
                 for connected in (client, server):  # as asyncssh and sshd do: small packets are not held back
                     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    if self._bandwidth:
+                        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WINDOW)
+                        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WINDOW)
                 for source, sink in ((client, server), (server, client)):
                     threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
 
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        free_at = 0.0
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
+                if self._bandwidth:
+                    free_at = max(free_at, time.monotonic() - _LATE_SECONDS) + len(data) / self._bandwidth
+                    time.sleep(max(free_at - time.monotonic(), 0))
                 with self._lock:
                     self.passed += len(data)
                     if self._after is not None and self.passed >= self._after:
