@@ -20,8 +20,8 @@ from typing import Any
 
 TESTS = Path(__file__).absolute().parent.parent
 ENGINES = ("postgres", "mysql")
-MEGABYTES = 120
-BANDWIDTH = 4_000_000
+MEGABYTES = 300
+BANDWIDTH = 5_000_000
 """Bytes a second, of one connection."""
 WORKERS = (1, 2, 4, 8)
 TARGET = 6.0

@@ -131,8 +131,9 @@ class RowSessions:
             connection = stack.enter_context(contextlib.closing(open_psql(self._address, self._bindir)))
             prepare(connection)
             rows(connection, f"SET client_encoding = '{self._encoding}'")
-            for name, value in (*_SETTINGS.items(), ("lock_timeout", f"{self._lock_timeout}s")):
-                rows(connection, f"SET {name} = '{value}'")
+            # At once: where the server is far, each statement takes as long as the way there and back.
+            settings = _SETTINGS | {"lock_timeout": f"{self._lock_timeout}s"}
+            rows(connection, "SELECT " + ", ".join(f"set_config('{n}', '{v}', false)" for n, v in settings.items()))
             rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             rows(connection, f"SET TRANSACTION SNAPSHOT '{self._snapshot.id}'")
             names = ", ".join(f"ONLY {table.sql}" for table in self._snapshot.plan.tables)
