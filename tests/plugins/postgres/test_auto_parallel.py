@@ -10,7 +10,7 @@ import pytest
 from support.drive import FileSink, defaults
 
 import dumpty_plugins.postgres.plugin as driver
-from dumpty import BackupManager, CommandError
+from dumpty import BackupManager, CommandError, SourceError
 
 ROWS = "CREATE TABLE t AS SELECT g AS a FROM generate_series(1, 1000) g"
 
@@ -89,3 +89,13 @@ def test_half_of_the_room_for_sessions_is_left_to_others_unless_told_otherwise(
         options = defaults(driver, "backup", jobs=asked)
         driver.backup(source=dbs.source(name, user, password), sink=sink, format="parallel", options=options)
     assert max(seen) == sessions
+
+
+def test_a_server_that_falls_silent_is_not_asked_again_in_another_way(dbs, name, tmp_path, fake_client):
+    fake_client('exec $REAL "$@"\n')
+    bindir = fake_client("trap '' TERM; while :; do sleep 1000; done", "psql")
+    manager = BackupManager(str(tmp_path / "b"))
+    result = manager.create_backup(dbs.server.url(name), format="auto", bindir=bindir, stall_timeout=1)
+    assert isinstance(result.exception, SourceError)
+    assert "has stalled" in result.error
+    assert manager.list_backups() == []

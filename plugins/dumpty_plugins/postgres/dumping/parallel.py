@@ -22,7 +22,7 @@ from dumpty_plugins.postgres.dumping.rows_script import END, head
 from dumpty_plugins.postgres.schema.tables import archived_path, require_names
 from dumpty_plugins.postgres.server.connection import prepare, rows
 from dumpty_plugins.postgres.server.errors import translate_errors
-from dumpty_plugins.postgres.server.psql import Psql, open_psql
+from dumpty_plugins.postgres.server.psql import Psql, PsqlError, open_psql
 from dumpty_plugins.postgres.server.waiting import for_worker
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ class RowSessions:
                 try:
                     session = self._open()
                 except (CommandError, SourceError) as error:
+                    if isinstance(error.__cause__, PsqlError) and error.__cause__.stalled:
+                        raise  # no other format would fare better
                     if not self.sessions:
                         raise FormatNotSupported(f"no session reads its rows: {error}") from error
                     self._leave_room()

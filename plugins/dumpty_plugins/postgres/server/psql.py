@@ -42,11 +42,15 @@ _LONGEST_MARK = 64
 
 
 class PsqlError(Exception):
-    """A statement failed: ``pgcode`` is its SQLSTATE, "" where psql or its connection was lost."""
+    """A statement failed: ``pgcode`` is its SQLSTATE, "" where psql or its connection was lost.
 
-    def __init__(self, message: str, pgcode: str = "") -> None:
+    ``stalled`` is whether it was given up because nothing came of it.
+    """
+
+    def __init__(self, message: str, pgcode: str = "", *, stalled: bool = False) -> None:
         super().__init__(message)
         self.pgcode = pgcode
+        self.stalled = stalled
 
 
 class _Info:
@@ -189,7 +193,7 @@ class Psql:
                     lines.append(line)
                 return lines, line.removeprefix(self._end_mark).strip()
         except CommandError as error:
-            raise PsqlError(self.peer.reason or str(error)) from error
+            raise PsqlError(self.peer.reason or str(error), stalled=bool(self.peer.reason)) from error
 
     def _read_line(self) -> str:
         while b"\n" not in self._pending:
