@@ -53,7 +53,8 @@ _PASSED_ON = (
     *("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "DYLD_LIBRARY_PATH"),
 )
 # Ends what it keeps when its own input ends, which that does when this process is gone, however it went. It waits for
-# both of its children, also where it is told to end: whom nobody waits for stays in a container that has no init.
+# both of its children, also where it is told to end: whom nobody waits for stays in a container that has no init. The
+# one that watches may not have left the trap behind yet, where what is kept has ended at once: so it is killed.
 _KEEPER = """
 trap : TERM
 exec 3<&0
@@ -65,7 +66,7 @@ exec 3<&- </dev/null
 wait "$kept"
 status=$?
 wait "$kept" 2>/dev/null
-kill "$watching" 2>/dev/null
+kill -KILL "$watching" 2>/dev/null
 wait "$watching" 2>/dev/null
 exit "$status"
 """
