@@ -20,7 +20,7 @@ from support.replies import check_reply
 
 import dumpty as package
 from dumpty import errors
-from dumpty.cli import main, status
+from dumpty.cli import main, program, status
 from dumpty.types import LEVELS
 
 VERBS = (
@@ -43,7 +43,7 @@ DISTS = str(Path(__file__).parent / "dists")
 
 def test_the_command_is_installed_beside_python():
     entry = next(e for e in importlib.metadata.entry_points(group="console_scripts") if e.name == "dumpty")
-    assert entry.load() is main
+    assert entry.load() is program
 
 
 def test_the_installed_command_runs():
@@ -412,6 +412,54 @@ def test_an_interrupt_does_not_hide_that_cleaning_up_failed(make, shop, kind, te
     assert process.returncode == 143
     reply = check_reply(["list", "--json"], process.stdout)
     assert (reply["status"], reply["error"], reply["error_type"]) == (143, message, "Terminated")
+
+
+LINGERING = """
+import ssl, sys, threading
+from dumpty.backup_manager import BackupManager
+from dumpty.cli import program
+def linger():
+    while True:
+        ssl.create_default_context()
+def listing(self, list_before=BackupManager.listing):
+    for _ in range(4):
+        threading.Thread(target=linger, daemon=True).start()
+    return list_before(self)
+BackupManager.listing = listing
+sys.argv = ["dumpty", "list", "--json"]
+sys.exit(program())
+"""
+"""A command that ends while threads of a library are in OpenSSL, which takes its memory from under them."""
+
+
+def test_threads_that_still_run_do_not_change_how_a_command_ends(make, shop):
+    make(shop)
+    for _ in range(5):
+        process = subprocess.run([sys.executable, "-c", LINGERING], capture_output=True, text=True, timeout=120)
+        assert (process.returncode, process.stderr) == (0, "")
+        assert check_reply(["list", "--json"], process.stdout)["status"] == 0
+
+
+LEAVING = """
+import atexit, sys, threading, time
+from dumpty.backup_manager import BackupManager
+from dumpty.cli import program
+def listing(self, list_before=BackupManager.listing):
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+    threading.Thread(target=lambda: (time.sleep(0.5), sys.stderr.write("thread,"))).start()
+    return list_before(self)
+BackupManager.listing = listing
+atexit.register(sys.stderr.write, "atexit")
+sys.argv = ["dumpty", "list"]
+sys.exit(program())
+"""
+"""A command whose plugin has work to be waited for, some to be done at the end, and a thread that never ends."""
+
+
+def test_what_a_plugin_leaves_to_the_end_of_the_process_is_done(make, shop):
+    make(shop)
+    process = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=120)
+    assert (process.returncode, process.stderr) == (0, "thread,atexit")
 
 
 TAKING = """

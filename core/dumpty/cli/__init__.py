@@ -1,7 +1,9 @@
 """The command line: ``main`` runs one verb and turns every outcome into output and an exit status.
 
+``program`` is ``main`` in a process of its own, which ends with it.
+
 The verbs are in ``commands``; beside it stand what they share in words (``description``, ``output``, ``proving``) and
-how the program ends (``status``, ``signals``, ``second_signal``, ``standard_streams``).
+how the program ends (``status``, ``signals``, ``second_signal``, ``standard_streams``, ``process_end``).
 """
 
 from __future__ import annotations
@@ -19,10 +21,18 @@ if TYPE_CHECKING:
     from dumpty.cli.app import Outcome
     from dumpty.cli.second_signal import Listener
 
-__all__ = ["main"]
+__all__ = ["main", "program"]
 
 _GARBAGE = 500_000
 """Objects made before garbage is looked for: a directory of ten thousand backups is no garbage, but many objects."""
+
+
+def program() -> int:
+    """Run the command line of this process and end it, or return the exit status to end it with."""
+    status = main()
+    from dumpty.cli.process_end import end_process
+
+    return end_process(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
