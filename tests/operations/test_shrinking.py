@@ -265,6 +265,19 @@ def test_partitions_count_as_the_table_that_they_are_of():
     assert found(partitioned(), partitioned(5000, 5000), ignore=("log",)) == []
 
 
+def test_partitions_whose_rows_the_outermost_table_counts_count_once_and_are_missed():
+    def through_root(rows, *partitions):
+        return backup([*SHOP, ("log", rows), *((path, None, "log") for path in partitions)])
+
+    earlier = through_root(15_000, "log_0", "log_1")
+    assert found(through_root(15_000, "log_0"), earlier) == []
+    assert found(through_root(5000, "log_0", "log_1"), earlier) == [("rows", "log")]
+    assert found(through_root(None), earlier) == [("rows", "log")]
+    assert found(through_root(None, "log_0", "log_1"), earlier) == []
+    assert uncounted_tables(through_root(None, "log_0", "log_1"), series(earlier)) == ["log"]
+    assert found(partitioned(8000, 7000), earlier) == []
+
+
 def test_what_nobody_counted_this_time_is_not_taken_for_lost():
     uncounted = backup([(path, None) for path, _ in SHOP])
     assert found(uncounted, backup(SHOP)) == []

@@ -44,8 +44,8 @@ def ask_evidence(
 
 
 def divided_tables(evidence: Evidence) -> frozenset[str]:
-    """Return the paths of tables that hold no rows themselves: they are counted in their partitions."""
-    roots = {entry.part_of for entry in evidence.objects if entry.rows is not None}
+    """Return the paths of tables whose rows have other names: they are counted in partitions, or in the outermost."""
+    roots = {entry.part_of or entry.path for entry in evidence.objects if entry.rows is not None}
     uncounted = (entry for entry in evidence.objects if entry.rows is None)
     return frozenset(entry.path for entry in uncounted if roots & {entry.path, entry.part_of or entry.path})
 

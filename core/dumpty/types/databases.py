@@ -123,7 +123,8 @@ class ObjectEvidence(Struct, frozen=True, kw_only=True):
     ``path`` names it as the database does (``schema.table``); ``rows`` is its number of rows, or None where
     nobody counted; ``fingerprint`` a digest of its content, or None. ``part_of`` is for a partition: the path of the
     table that its rows belong to, of nested ones the outermost. Partitions come and go; whoever looks whether a
-    database has lost rows counts theirs as that table's.
+    database has lost rows counts theirs as that table's. Rows that a restore may put into another partition have no
+    number there, and are in that of the outermost table.
     """
 
     path: str

@@ -89,7 +89,7 @@ def _evidence(address: Address, connection: Connection, *, fingerprints: bool) -
     rows(connection, "SET row_security = off")  # an error instead of a part of the rows
     rows(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     tables = list_tables(connection)
-    objects = interruptible(connection, lambda: count(connection, tables, fingerprints=fingerprints))
+    objects = interruptible(connection, lambda: count(connection, tables, fingerprint=fingerprints))
     rows(connection, "COMMIT")
     return Evidence(objects=objects, versions=_versions(connection))
 

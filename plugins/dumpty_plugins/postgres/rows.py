@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from dumpty import IntegrityError, SourceError
 from dumpty_plugins.postgres.schema.fingerprint import OLDEST, apply_settings
-from dumpty_plugins.postgres.schema.tables import Table, identifier, list_tables, require_names_now
+from dumpty_plugins.postgres.schema.tables import Table, identifier, list_tables, outermost, require_names_now
 from dumpty_plugins.postgres.server.connection import prepare, rows
 from dumpty_plugins.postgres.server.encodings import UNKNOWN
 from dumpty_plugins.postgres.server.errors import translate_errors
@@ -168,9 +168,16 @@ def _locked(address: Address, connection: Connection, path: str) -> ServerRows:
 
 def _find(address: Address, connection: Connection, path: str) -> list[Table]:
     """Return the table, and behind it those that hold its rows: itself, or its partitions."""
-    table = next((t for t in list_tables(connection) if t.path == path and t.kind in ("r", "p")), None)
+    tables = list_tables(connection)
+    table = next((t for t in tables if t.path == path and t.kind in ("r", "p")), None)
     if table is None:
         raise SourceError(f"{address.label} has no table {path} that holds rows of its own")
+    if table.through_root:
+        root = outermost(tables)[table.oid].path
+        raise SourceError(
+            f"{path} of {address.label} is a partition by the hash of an enum, which holds other rows of {root} in "
+            f"each database: compare {root}"
+        )
     if table.kind == "r":
         return [table, table]
     holders = [

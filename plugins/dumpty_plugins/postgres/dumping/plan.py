@@ -50,15 +50,7 @@ _TABLES = """
            pg_relation_size(c.oid) + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0)
     FROM pg_class c JOIN pg_am a ON a.oid = c.relam
     WHERE c.relkind = 'r' AND a.amname = 'heap' AND pg_relation_size(c.oid)
-          + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0) >= %s AND c.oid NOT IN (
-        WITH RECURSIVE by_enum(oid) AS (
-            SELECT p.partrelid FROM pg_partitioned_table p WHERE (
-                SELECT o.oid FROM pg_opclass o JOIN pg_am h ON h.oid = o.opcmethod
-                WHERE o.opcname = 'enum_ops' AND o.opcnamespace = 'pg_catalog'::regnamespace AND h.amname = 'hash'
-            ) = ANY (p.partclass)
-            UNION SELECT i.inhrelid FROM pg_inherits i JOIN by_enum ON i.inhparent = by_enum.oid
-        ) SELECT oid FROM by_enum)"""
-"""As pg_dump finds out what it loads through the root (``getPartitioningInfo`` in ``pg_dump.c``)."""
+          + coalesce(pg_relation_size(nullif(c.reltoastrelid, 0)), 0) >= %s"""
 
 _CHECKING = """
     SELECT EXISTS (
@@ -155,7 +147,7 @@ def plan_parts(
     if major < _HAS_ACCESS_METHODS or rows(connection, _CHECKING)[0][0]:
         return Plan()
     jobs = _with_room(connection, jobs, asked=asked)
-    by_oid = {t.oid: t for t in tables if t.kind == "r" and _can_be_named(t.sql, encoding)}
+    by_oid = {t.oid: t for t in tables if t.kind == "r" and not t.through_root and _can_be_named(t.sql, encoding)}
     sizes = {o: (pages, size) for o, pages, size in rows(connection, _TABLES, part_size or LARGE_BYTES) if o in by_oid}
     most = max(min(_MOST_TABLES, _MOST_LOCKS // jobs), 1)
     largest = heapq.nlargest(most, sizes, key=lambda oid: sizes[oid][1])

@@ -56,7 +56,7 @@ class Snapshot:
         self.tables = tables
         self.plan = Plan() if make_plan is None else make_plan(connection, tables)
         self.id, self.name = rows(connection, "SELECT pg_export_snapshot(), txid_current_snapshot()::text")[0]
-        count_tables = functools.partial(count, connection, tables, fingerprints=fingerprints, skipped=self.plan.oids)
+        count_tables = functools.partial(count, connection, tables, fingerprint=fingerprints, skipped=self.plan.oids)
         count_rows = count_tables if counts else tuple
         self.count_worker: Worker[tuple[ObjectEvidence, ...]] = Worker(for_worker(count_rows), "dumpty-count")
 

@@ -17,14 +17,14 @@ from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.loading.loader import SKIPPABLE, statement_failure
 from dumpty_plugins.postgres.loading.names import OWNED_SEQUENCES, Name, Renaming
 from dumpty_plugins.postgres.loading.types import facts
-from dumpty_plugins.postgres.schema.tables import identifier, list_tables, literal
+from dumpty_plugins.postgres.schema.tables import identifier, list_tables, literal, outermost
 from dumpty_plugins.postgres.server.clients import choose_client
 from dumpty_plugins.postgres.server.connection import psycopg2, rows, version
 from dumpty_plugins.postgres.server.programs import connected_program, find_programs
 from dumpty_plugins.postgres.server.waiting import run_watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
@@ -156,7 +156,8 @@ class Definitions:
         rows(connection, "RESET ALL")
         rows(connection, "SET search_path = ''")
         rows(connection, "SET client_encoding = 'UTF8'")
-        there = {table.path: table for table in list_tables(connection) if table.kind != "m"}
+        tables = list_tables(connection)
+        there = {table.path: table for table in tables if table.kind != "m"}
         self._names = names
         self._tables = {path: there[path] for path in names if path in there}
         if missing := sorted(set(names) - self._tables.keys()):
@@ -166,6 +167,7 @@ class Definitions:
             )
         self._oids = tuple(table.oid for table in self._tables.values())
         self._require_partitions()
+        self._require_roots(tables)
         self._leave_parents()
         self._leave_foreign_keys()
         if not triggers:
@@ -178,6 +180,16 @@ class Definitions:
                 f"a table that is asked for has partitions that are not, or that are foreign tables: "
                 f"{', '.join(unchosen)}; name the outermost table, whose partitions then come along"
             )
+
+    def _require_roots(self, tables: Sequence[Table]) -> None:
+        roots = outermost(tables)
+        for path, table in self._tables.items():
+            root = roots[table.oid]
+            if table.through_root and root.oid not in self._oids:
+                raise OptionError(
+                    f"the rows of {path} are in the backup among those of {root.path}, because they are partitioned by "
+                    f"the hash of an enum: name {root.path}, whose partitions then come along"
+                )
 
     def _leave_parents(self) -> None:
         for child, parent, partition in rows(self._connection, _PARENTS, self._oids, self._oids):

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from dumpty import Evidence
     from dumpty_plugins.postgres.server.connection import Address
 
-__all__ = ["EXISTING", "Room", "names_of"]
+__all__ = ["Room", "names_of"]
 
 _LOCK_TIMEOUT = "60s"
 """How long to wait for those who use a table that is to be replaced."""
-EXISTING = """
+_EXISTING = """
     SELECT c.oid, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = %s AND c.relname = %s"""
 """A relation by its name."""
 _TYPE = "SELECT 1 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = %s AND t.typname = %s"
 _TAKEN = {
-    "pg_class": f"SELECT 1 FROM ({EXISTING}) AS c UNION ALL SELECT 1 FROM ({_TYPE}) AS t",  # noqa: S608 - constants
+    "pg_class": f"SELECT 1 FROM ({_EXISTING}) AS c UNION ALL SELECT 1 FROM ({_TYPE}) AS t",  # noqa: S608 - constants
     "pg_statistic_ext": """
         SELECT 1 FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
         WHERE n.nspname = %s AND s.stxname = %s AND %s || %s <> ''""",
@@ -153,7 +153,7 @@ class Room:
         companions: dict[int, Name] = {}
         for path, name in self._names.items():
             self._given.add((name, "pg_class"))
-            for oid, kind in rows(self._connection, EXISTING, *name):
+            for oid, kind in rows(self._connection, _EXISTING, *name):
                 self._require_replaceable(name, kind, overwrite=overwrite)
                 (companions if self._part_of.get(path) in self._names else old)[oid] = name
         return old, companions

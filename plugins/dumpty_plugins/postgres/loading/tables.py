@@ -22,11 +22,10 @@ from dumpty import (
 from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.loading.names import Name, name_of_path
 from dumpty_plugins.postgres.loading.optional_parts import advice
-from dumpty_plugins.postgres.loading.room import EXISTING
 from dumpty_plugins.postgres.loading.rows import run_statement
 from dumpty_plugins.postgres.loading.types import facts
-from dumpty_plugins.postgres.schema.fingerprint import apply_settings, of_table
-from dumpty_plugins.postgres.schema.tables import literal, table_path
+from dumpty_plugins.postgres.schema.fingerprint import apply_settings
+from dumpty_plugins.postgres.schema.tables import count_rows, holders, list_tables, literal, table_path
 from dumpty_plugins.postgres.server.connection import prepare, psycopg2, rows, version
 from dumpty_plugins.postgres.server.encodings import encode_name
 from dumpty_plugins.postgres.server.errors import translate_errors, translated_error
@@ -229,14 +228,13 @@ class TableLoader:
         apply_settings(connection)
         objects = []
         with translate_errors(self._address, "counting rows in"), self._unforced():
+            tables = list_tables(connection)
+            oids, holding = {Name(t.schema, t.name): t.oid for t in tables}, holders(tables)
             for path, name in self._names.items():
                 before = self._expected.get(path, ObjectEvidence(path=path))
-                [(oid, kind)] = rows(connection, EXISTING, *name)
                 row_count = digest = None
-                if kind == "r" and before.fingerprint is not None:
-                    row_count, digest = of_table(connection, oid, name.sql)
-                elif kind == "r":
-                    [(row_count,)] = rows(connection, f"SELECT count(*) FROM ONLY {name.sql}")  # noqa: S608 - quoted
+                if ours := holding.get(oids[name]):
+                    row_count, digest = count_rows(connection, ours, fingerprint=before.fingerprint is not None)
                 entry = ObjectEvidence(path=path, rows=row_count, fingerprint=digest, part_of=before.part_of)
                 objects.append(entry)
         versions = {"server": version(connection)[1], "psycopg2": psycopg2().__version__.split()[0]}

@@ -66,14 +66,18 @@ def apply_settings(connection: Connection) -> None:
         rows(connection, "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s", value, name)
 
 
-def of_table(connection: Connection, oid: int, name: str) -> tuple[int, str]:
-    """Return how many rows the table ``name`` (as SQL) itself holds, and their fingerprint, in one pass."""
+def of_rows(connection: Connection, oid: int, names: Sequence[str]) -> tuple[int, str]:
+    """Return how many rows the tables ``names`` (as SQL) hold together, and their fingerprint, in one pass.
+
+    All have the columns of the table ``oid``, in whatever order.
+    """
     columns = sorted(column for (column,) in rows(connection, _COLUMNS, oid))
     column_list = ", ".join('"' + column.replace('"', '""') + '"' for column in columns)
     encoding = rows(connection, "SELECT getdatabaseencoding()")[0][0]
     text = f"ROW({column_list})::text"
     hashed = f"md5({text})" if encoding in _AS_THEY_ARE else f"md5(convert_to({text}, 'UTF8'))"
-    return _sums(connection, f"SELECT {hashed} FROM ONLY {name}", columns)  # noqa: S608 - quoted
+    hashes = " UNION ALL ".join(f"SELECT {hashed} FROM ONLY {name}" for name in names)  # noqa: S608 - quoted
+    return _sums(connection, hashes, columns)
 
 
 def of_large_objects(connection: Connection) -> str:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import ObjectEvidence, SourceError
-from dumpty_plugins.postgres.schema import fingerprint
+from dumpty_plugins.postgres.schema import fingerprint as fingerprints
 from dumpty_plugins.postgres.server.connection import rows
 from dumpty_plugins.postgres.server.encodings import decode_text, display_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from psycopg2.extensions import connection as Connection  # noqa: N812 - a class, whatever its case
 
@@ -39,6 +39,17 @@ _FORCED = """
     WHERE c.relrowsecurity AND c.relforcerowsecurity AND c.relkind IN ('r', 'p')
       AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)"""
 
+_BY_ENUM = """
+    WITH RECURSIVE by_enum(oid) AS (
+        SELECT p.partrelid FROM pg_partitioned_table p WHERE (
+            SELECT o.oid FROM pg_opclass o JOIN pg_am h ON h.oid = o.opcmethod
+            WHERE o.opcname = 'enum_ops' AND o.opcnamespace = 'pg_catalog'::regnamespace AND h.amname = 'hash'
+        ) = ANY (p.partclass)
+        UNION SELECT i.inhrelid FROM pg_inherits i JOIN by_enum ON i.inhparent = by_enum.oid
+    ) SELECT oid FROM by_enum"""
+"""As pg_dump finds out what it loads through the root (``getPartitioningInfo`` in ``pg_dump.c``)."""
+_HAS_HASH_PARTITIONS = 110000
+
 LARGE_OBJECTS = "pg_catalog.pg_largeobject"
 """The path of all large objects together; it is there where there are any."""
 
@@ -53,6 +64,10 @@ class Table:
     ``kind`` is pg_class's: r table or partition, p partitioned, m materialized view; x is a table of an extension
     whose user-made rows are dumped. ``lockable``: LOCK TABLE takes it. ``parent`` is the table whose partition it is,
     or from which it inherits, which is how partitions were made before there were any.
+
+    ``through_root``: what it holds is dumped as rows of the outermost table that it is a partition of, and in another
+    database they may come into other partitions. It is so below a table partitioned by the hash of an enum: the hash is
+    of the number that a label has in that one database.
     """
 
     oid: int
@@ -61,6 +76,7 @@ class Table:
     kind: str
     lockable: bool
     parent: int | None = None
+    through_root: bool = False
 
     @property
     def path(self) -> str:
@@ -95,7 +111,46 @@ def _quote_if_needed(name: str) -> str:
 def list_tables(connection: Connection, *, configuration: bool = False) -> list[Table]:
     """Return the tables that belong to the user, and with ``configuration`` those that extensions have dumped."""
     tables = rows(connection, _TABLES) + (rows(connection, _CONFIGURATION) if configuration else [])
-    return [Table(oid=o, schema=s, name=n, kind=k, lockable=lock, parent=p) for o, s, n, k, lock, p in tables]
+    by_enum: set[int] = set()
+    if connection.info.server_version >= _HAS_HASH_PARTITIONS:
+        by_enum = {oid for (oid,) in rows(connection, _BY_ENUM)}
+    return [
+        Table(oid=o, schema=s, name=n, kind=k, lockable=lock, parent=p, through_root=p in by_enum)
+        for o, s, n, k, lock, p in tables
+    ]
+
+
+def outermost(tables: Iterable[Table]) -> dict[int, Table]:
+    """Return of each table, by its oid, the outermost one that it is a partition of; one that is none is its own."""
+    by_oid = {table.oid: table for table in tables}
+    roots = {}
+    for table in by_oid.values():
+        root = table
+        while (parent := by_oid.get(root.parent or 0)) is not None:
+            root = parent
+        roots[table.oid] = root
+    return roots
+
+
+def holders(tables: Iterable[Table]) -> dict[int, list[Table]]:
+    """Return, by their oids, the tables under whose names a dump has rows, each with those that hold these rows.
+
+    It is the table itself, or of an outermost table those of its partitions that are dumped as its rows.
+    """
+    found: dict[int, list[Table]] = {}
+    roots = outermost(tables)
+    for table in tables:
+        if table.kind == "r":
+            found.setdefault(roots[table.oid].oid if table.through_root else table.oid, []).append(table)
+    return found
+
+
+def count_rows(connection: Connection, holding: Sequence[Table], *, fingerprint: bool) -> tuple[int, str | None]:
+    """Return how many rows ``holding`` have together, and with ``fingerprint`` that of them all."""
+    if fingerprint:
+        return fingerprints.of_rows(connection, holding[0].oid, [table.sql for table in holding])
+    counts = (rows(connection, f"SELECT count(*) FROM ONLY {table.sql}")[0][0] for table in holding)  # noqa: S608 - quoted
+    return sum(map(int, counts)), None
 
 
 def require_names_now(connection: Connection, tables: Sequence[Table]) -> None:
@@ -132,38 +187,29 @@ def require_names(connection: Connection, tables: Sequence[Table]) -> None:
 
 
 def count(
-    connection: Connection, tables: Sequence[Table], *, fingerprints: bool = False, skipped: Collection[int] = ()
+    connection: Connection, tables: Sequence[Table], *, fingerprint: bool = False, skipped: Collection[int] = ()
 ) -> tuple[ObjectEvidence, ...]:
-    """Count the rows of every table, and the large objects; with ``fingerprints`` take fingerprints of them, too.
+    """Count the rows of every table, and the large objects; with ``fingerprint`` take fingerprints of them, too.
 
     Those whose oid is ``skipped`` are listed without a number, unless a fingerprint is taken of them.
     Partitioned tables hold nothing themselves, and a materialized view is computed anew by a restore: they are
-    listed without a number.
+    listed without a number. Partitions whose rows are dumped as those of their outermost table are, too: it has their
+    number.
     """
     objects = []
-    by_oid = {table.oid: table for table in tables}
+    roots, holding = outermost(tables), holders(tables)
     for table in tables:
         if table.kind == "x":
             continue
         row_count = digest = None
-        if table.kind == "r" and fingerprints:
-            row_count, digest = fingerprint.of_table(connection, table.oid, table.sql)
-        elif table.kind == "r" and table.oid not in skipped:
-            row_count = int(rows(connection, f"SELECT count(*) FROM ONLY {table.sql}")[0][0])  # noqa: S608 - quoted
-        root = _root(table, by_oid)
-        part_of = None if root is table else root.path
+        if table.oid in holding and (fingerprint or table.oid not in skipped):
+            row_count, digest = count_rows(connection, holding[table.oid], fingerprint=fingerprint)
+        part_of = None if roots[table.oid] is table else roots[table.oid].path
         objects.append(ObjectEvidence(path=table.path, rows=row_count, fingerprint=digest, part_of=part_of))
     if large_objects := int(rows(connection, "SELECT count(*) FROM pg_largeobject_metadata")[0][0]):
-        digest = fingerprint.of_large_objects(connection) if fingerprints else None
+        digest = fingerprints.of_large_objects(connection) if fingerprint else None
         objects.append(ObjectEvidence(path=LARGE_OBJECTS, rows=large_objects, fingerprint=digest))
     return tuple(objects)
-
-
-def _root(table: Table, by_oid: Mapping[int, Table]) -> Table:
-    """Return the outermost table that a partition is of; a table that is none itself."""
-    while (parent := by_oid.get(table.parent or 0)) is not None:
-        table = parent
-    return table
 
 
 @contextlib.contextmanager
