@@ -235,9 +235,9 @@ def hangs():
         return program, int(child) if mark == "child" else 0
 
     yield start
-    for program in started:
-        program.kill()
-        program.communicate(timeout=120)
+    for command in started:
+        command.kill()
+        command.communicate(timeout=120)
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
