@@ -17,6 +17,8 @@ give_up() {
     exit 1
 }
 
+. "$(dirname "$0")/fetch_common.sh"
+
 if [ -n "${DUMPTY_TEST_AZURITE:-}" ]; then
     place=${DUMPTY_TEST_CACHE:-the cache directory}
     [ -x "$DUMPTY_TEST_AZURITE" ] || give_up "DUMPTY_TEST_AZURITE=$DUMPTY_TEST_AZURITE is no program" "Correct it"
@@ -25,33 +27,15 @@ if [ -n "${DUMPTY_TEST_AZURITE:-}" ]; then
 fi
 
 list=$(cd "$(dirname "$0")/azurite" && pwd)
-if [ -n "${DUMPTY_TEST_CACHE:-}" ]; then
-    cache=$DUMPTY_TEST_CACHE
-elif [ "$(id -u)" = 0 ]; then
-    cache=/var/cache/dumpty-tests
-else
-    cache=${XDG_CACHE_HOME:-$HOME/.cache}/dumpty-tests
-fi
-mkdir -p "$cache"
-cache=$(cd "$cache" && pwd)
+cache_directory
 place=$cache/azurite-$(cksum <"$list/package-lock.json" | tr ' ' '-')
 program=$place/azurite-blob
 
 found() { [ -x "$program" ] && printf '%s\n' "$program"; }
 if found; then exit 0; fi
 
-command -v flock >/dev/null 2>&1 || give_up "it is fetched with flock, which is not here" "Install util-linux"
-
-# One at a time: whoever waited finds what the other fetched.
-exec 9>"$cache/.azurite.lock"
-flock 9
-if found; then exit 0; fi
-
-work=$(mktemp -d "$cache/.azurite-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
+one_at_a_time azurite
+if found; then exit 0; fi # whoever had it before has fetched it
 
 say "fetching Azurite into $place, once"
 mkdir "$work/whole"

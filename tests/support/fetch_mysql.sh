@@ -18,6 +18,8 @@ give_up() {
     exit 1
 }
 
+. "$(dirname "$0")/fetch_common.sh"
+
 if [ -n "${DUMPTY_TEST_MYSQLD:-}" ]; then
     place=${DUMPTY_TEST_CACHE:-the cache directory}
     [ -x "$DUMPTY_TEST_MYSQLD" ] || give_up "DUMPTY_TEST_MYSQLD=$DUMPTY_TEST_MYSQLD is no program" "Correct it"
@@ -25,88 +27,26 @@ if [ -n "${DUMPTY_TEST_MYSQLD:-}" ]; then
     exit 0
 fi
 
-if [ -n "${DUMPTY_TEST_CACHE:-}" ]; then
-    cache=$DUMPTY_TEST_CACHE
-elif [ "$(id -u)" = 0 ]; then
-    cache=/var/cache/dumpty-tests
-else
-    cache=${XDG_CACHE_HOME:-$HOME/.cache}/dumpty-tests
-fi
-mkdir -p "$cache"
-cache=$(cd "$cache" && pwd)
+cache_directory
 place=$cache/mysql-$(uname -m)
 program=$place/bin/mysqld
 
 found() { [ -x "$program" ] && printf '%s\n' "$program"; }
 if found; then exit 0; fi
 
-for command in apt-get apt-cache dpkg-deb flock; do
-    command -v "$command" >/dev/null 2>&1 || give_up "it is fetched with $command, which is not here" "Run the tests on Debian"
-done
+require_apt
+one_at_a_time mysql
+if found; then exit 0; fi # whoever had it before has fetched it
 
-# One at a time: whoever waited finds what the other fetched.
-exec 9>"$cache/.mysql.lock"
-flock 9
-if found; then exit 0; fi
-
-work=$(mktemp -d "$cache/.mysql-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# -- apt with lists and a status of its own ------------------------------------------------------------------------------
-mirrors() { # every place this machine has its own release from, but for security updates
-    if [ -n "${DUMPTY_TEST_MIRROR:-}" ]; then
-        printf '%s\n' "$DUMPTY_TEST_MIRROR"
-        return
-    fi
-    release=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-sid}")
-    apt-get --print-uris update 2>/dev/null |
-        sed -n "s/^'\(.*\)\/dists\/\($release\|oldstable\|stable\|testing\|unstable\|sid\)\/InRelease' .*/\1/p" | sort -u
-}
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-signed=""
-[ ! -r "$keyring" ] || signed="[signed-by=$keyring]"
-mirrors | while IFS= read -r mirror; do printf 'deb %s %s sid main\n' "$signed" "$mirror"; done >"$work/sources.list"
-[ -s "$work/sources.list" ] || give_up "apt's sources on this machine name no Debian mirror" "Set DUMPTY_TEST_MIRROR to the URL of one"
-
-mkdir -p "$work/none" "$work/state/lists/partial" "$work/cache/archives/partial" "$work/unpacked"
-: >"$work/status"
-# Read after the machine's own settings, which stay: a proxy, certificates, limits. What they would run afterwards does not.
-cat >"$work/apt.conf" <<EOF
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-#clear DPkg::Pre-Install-Pkgs;
-#clear DPkg::Post-Invoke;
-Dir::Etc::sourcelist "$work/sources.list";
-Dir::Etc::sourceparts "$work/none";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "$work/none";
-Dir::State "$work/state";
-Dir::State::status "$work/status";
-Dir::State::extended_states "$work/extended_states";
-Dir::Cache "$work/cache";
-Dir::Log "$work";
-APT::Sandbox::User "$(id -un)";
-APT::Default-Release "";
-APT::Install-Recommends "false";
-APT::Install-Suggests "false";
-APT::Keep-Downloaded-Packages "true";
-Acquire::Languages "none";
-Acquire::Retries "3";
-EOF
-apt() { # VERB …: its output only where it fails
-    verb=$1
-    shift
-    # What update could not reach is a warning to it: the log is of both, so that the reason is told at last.
-    apt-get -c "$work/apt.conf" -qq -o Debug::NoLocking=1 "$verb" "$@" >>"$work/log" 2>&1 ||
-        give_up "apt-get $verb failed: $(grep '^[EW]:' "$work/log" | head -n 3 | tr '\n' ' ')" "See whether apt-get update works here"
+own_apt
+look_into_unstable deb
+mkdir "$work/unpacked"
+fetch() { # VERB …
+    apt "$@" || give_up "apt-get $1 failed: $(apt_errors)" "See whether apt-get update works here"
 }
 say "fetching a MySQL server into $place, once"
-apt update
-apt install --yes --download-only mysql-server-core mysql-client-core
+fetch update
+fetch install --yes --download-only mysql-server-core mysql-client-core
 
 # -- unpacked, not installed ---------------------------------------------------------------------------------------------
 root=$work/unpacked

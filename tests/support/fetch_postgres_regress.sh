@@ -19,15 +19,9 @@ give_up() {
     exit 1
 }
 
-if [ -n "${DUMPTY_TEST_CACHE:-}" ]; then
-    cache=$DUMPTY_TEST_CACHE
-elif [ "$(id -u)" = 0 ]; then
-    cache=/var/cache/dumpty-tests
-else
-    cache=${XDG_CACHE_HOME:-$HOME/.cache}/dumpty-tests
-fi
-mkdir -p "$cache"
-cache=$(cd "$cache" && pwd)
+. "$(dirname "$0")/fetch_common.sh"
+
+cache_directory
 places=$cache/postgres-regress-$(uname -m)
 
 installed=$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null | sort -V | tail -n 1)
@@ -53,64 +47,17 @@ found() {
 }
 if found; then exit 0; fi
 
-for command in apt-get apt-cache dpkg-deb flock; do
-    command -v "$command" >/dev/null 2>&1 || give_up "it is fetched with $command, which is not here" "Run the tests on Debian"
-done
+require_apt
 for command in gcc bzip2; do
     command -v "$command" >/dev/null 2>&1 ||
         give_up "it is made with $command, which is not here" "apt-get install -y --no-install-recommends gcc libc6-dev bzip2"
 done
 
-# One at a time: whoever waited finds what the other made.
-exec 9>"$cache/.postgres-regress.lock"
-flock 9
-if found; then exit 0; fi
+one_at_a_time postgres-regress
+if found; then exit 0; fi # whoever had it before has made it
 
-work=$(mktemp -d "$cache/.postgres-regress-XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# -- apt with lists and a status of its own ------------------------------------------------------------------------------
-release=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-sid}")
-suites() { # MIRROR SUITE of this machine's own release, its updates and its security updates
-    if [ -n "${DUMPTY_TEST_MIRROR:-}" ]; then
-        printf '%s\n' "$DUMPTY_TEST_MIRROR $release" "$DUMPTY_TEST_MIRROR $release-updates"
-        return
-    fi
-    apt-get --print-uris update 2>/dev/null |
-        sed -n "s/^'\(.*\)\/dists\/\(\($release\|oldstable\|stable\|testing\|unstable\|sid\)\(-[a-z-]*\)\{0,1\}\)\/InRelease' .*/\1 \2/p" |
-        sort -u
-}
-suites >"$work/suites"
-[ -s "$work/suites" ] || give_up "apt's sources on this machine name no Debian mirror" "Set DUMPTY_TEST_MIRROR to the URL of one"
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-signed=""
-[ ! -r "$keyring" ] || signed="[signed-by=$keyring] "
-
-mkdir -p "$work/none" "$work/state/lists/partial" "$work/cache/archives/partial"
-: >"$work/status"
-# Read after the machine's own settings, which stay: a proxy, certificates, limits. What they would run afterwards does not.
-cat >"$work/apt.conf" <<END
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-Dir::Etc::sourcelist "$work/sources.list";
-Dir::Etc::sourceparts "$work/none";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "$work/none";
-Dir::State "$work/state";
-Dir::State::status "$work/status";
-Dir::State::extended_states "$work/extended_states";
-Dir::Cache "$work/cache";
-Dir::Log "$work";
-APT::Sandbox::User "$(id -un)";
-APT::Default-Release "";
-Acquire::Languages "none";
-Acquire::Retries "3";
-END
-apt() { (cd "$work" && apt-get -c "$work/apt.conf" -qq -o Debug::NoLocking=1 "$@" >>"$work/log" 2>&1); }
+# -- of the installed server, or of the one in the wheel --------------------------------------------------------------------
+own_apt
 versions() { # VERSION: of those on standard input the ones up to it, the newest first; then the newer ones
     sed -n 's/^Version: //p' | sort -uVr >"$work/versions"
     for relation in le gt; do
@@ -135,7 +82,6 @@ fetch_headers() { # MAJOR VERSION: never of a newer version than the server's, w
     return 1
 }
 
-# -- of the installed server, or of the one in the wheel --------------------------------------------------------------------
 major=${installed_version%.*}
 say "making the regression suite of PostgreSQL $major in $places, once"
 while read -r mirror suite; do
@@ -149,15 +95,13 @@ elif [ "$wheel_version" != none ]; then
     major=${wheel_version%.*}
     say "the mirror lacks what belongs to the server that is installed: it is that of PostgreSQL $major instead"
     rm -f "$work"/postgresql-*
-    while read -r mirror suite; do
-        [ "${suite%-*}" != "$suite" ] || printf 'deb-src %s%s sid main\n' "$signed" "$mirror"
-    done <"$work/suites" >"$work/sources.list"
+    look_into_unstable deb-src
     apt update || :
     fetch_source "$major" "$wheel_version-999" ||
-        give_up "$(grep '^[EW]:' "$work/log" | tail -n 3 | tr '\n' ' ')" "See whether apt-get update works here"
+        give_up "$(apt_errors)" "See whether apt-get update works here"
     headers=$(dirname "$(dirname "$wheel")")/include/server
 else
-    give_up "$(grep '^[EW]:' "$work/log" | tail -n 3 | tr '\n' ' ')" "See whether apt-get update works here"
+    give_up "$(apt_errors)" "See whether apt-get update works here"
 fi
 
 # -- unpacked and compiled ----------------------------------------------------------------------------------------------------
