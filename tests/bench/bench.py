@@ -83,8 +83,9 @@ class Bench:
         target = self.engine.fresh("target", prepared=job.prepared)
         with self._server_measured(figures):
             measured(self._argv(job, out=path / "out", backup=backup, target=target), figures, cwd=self.engine.top)
-        wanted = [job.table] if job.table else list(self.engine.size.counts)
-        if self.engine.counts(target, wanted) != {table: self.engine.size.counts[table] for table in wanted}:
+        held = self.engine.held
+        wanted = [job.table] if job.table else list(held)
+        if self.engine.counts(target, wanted) != {table: held[table] for table in wanted}:
             raise RuntimeError(f"{job.name} restored other rows than there were")
         self.engine.drop(target)
 
@@ -248,7 +249,7 @@ def reported(options: argparse.Namespace) -> Report:
     """Measure what the arguments ask for."""
     engines = options.engine or list(ENGINES)
     if options.growth:
-        return _growth(engines)
+        return _growth(options.engine or list(growth.FORMS))
     if options.fixed:
         return _fixed(options.backups)
     if options.bucket:

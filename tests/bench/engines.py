@@ -18,6 +18,11 @@ class Engine:
         self.top = top
         self.size = size
 
+    @property
+    def held(self) -> dict[str, int]:
+        """How many rows each table has."""
+        return self.size.counts
+
     def server_processes(self) -> Sequence[int]:
         """Return the ids of the server's processes; their children are theirs, too."""
         return ()
@@ -89,6 +94,28 @@ class Postgres(Engine):
         self.server.stop()
 
 
+class FourTables(Postgres):
+    """A database of four tables, each as large as the others: as many processes may restore it at once."""
+
+    def __init__(self, top: Path, size: data.Size) -> None:
+        super().__init__(top, size)
+        self.server.script(
+            "shop",
+            "".join(
+                f"CREATE TABLE shop_{n} AS SELECT o.*, c.name, c.email, c.profile, d.title, d.body, d.attachment FROM orders o"
+                f" LEFT JOIN customers c ON c.id = o.id LEFT JOIN documents d ON d.id = o.id WHERE o.id % 4 = {n};"
+                f"ALTER TABLE shop_{n} ADD PRIMARY KEY (id); CREATE INDEX ON shop_{n} (placed);"
+                for n in range(4)
+            )
+            + "DROP TABLE orders, customers, documents, returned; VACUUM ANALYZE",
+        )
+
+    @property
+    def held(self) -> dict[str, int]:
+        tables = [f"shop_{n}" for n in range(4)]
+        return self.counts("shop", tables)
+
+
 class MySQL(Engine):
     def __init__(self, top: Path, size: data.Size) -> None:
         from support import mariadb_server
@@ -131,4 +158,4 @@ class MySQL(Engine):
         self._stack.close()
 
 
-ENGINES = {"sqlite": SQLite, "postgres": Postgres, "mysql": MySQL}
+ENGINES = {"sqlite": SQLite, "postgres": Postgres, "postgres-four": FourTables, "mysql": MySQL}

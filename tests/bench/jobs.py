@@ -54,16 +54,17 @@ class Job:
     table: str = ""
 
 
-def _dumpty(engine: str, name: str, *options: str) -> list[Job]:
+def _dumpty(engine: str, name: str, *options: str, one_table: bool = True) -> list[Job]:
     name = f"dumpty {engine} {name}"
     jobs = [
         Job(name, engine, "backup", options=options),
         Job(name, engine, "restore", made_by=name),
-        Job(f"{name}, one table of 1 %", engine, "restore", made_by=name, table="returned"),
         Job(name, engine, "verify", made_by=name),
         Job(f"{name}, structure", engine, "verify", made_by=name, options=("--level", "structure")),
     ]
-    if name.endswith(" gzip"):
+    if one_table:
+        jobs.append(Job(f"{name}, one table of 1 %", engine, "restore", made_by=name, table="returned"))
+    if name.endswith(" gzip") and "parallel" not in name:  # it reads one file
         jobs.append(
             Job(f"igzip -dc of {name}", engine, "verify", shell=f"{IGZIP} -dc {{backup}} > /dev/null", made_by=name)
         )
@@ -141,6 +142,21 @@ JOBS: list[Job] = [
         "postgres",
         "pg_dump -Fd -j2",
         f"pg_dump {PG} -Fd -j2 -f {{out}} {{source}}",
+        f"pg_restore {PG} -e -j2 -d {{target}} {{backup}}",
+        prepared=True,
+    ),
+    *_dumpty("postgres-four", "parallel zstd", "--format", "parallel", "--compressor", "zstd", one_table=False),
+    *_peer(
+        "postgres-four",
+        "four tables: pg_dump -Fd -j2",
+        f"pg_dump {PG} -Fd -j2 -f {{out}} {{source}}",
+        f"pg_restore {PG} -e -j2 -d {{target}} {{backup}}",
+        prepared=True,
+    ),
+    *_peer(
+        "postgres-four",
+        "four tables: pg_dump -Fd -j2 -Z0",
+        f"pg_dump {PG} -Fd -j2 -Z0 -f {{out}} {{source}}",
         f"pg_restore {PG} -e -j2 -d {{target}} {{backup}}",
         prepared=True,
     ),

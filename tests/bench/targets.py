@@ -88,6 +88,7 @@ TARGETS = (
     _within("backup", "pg_dump | zstd -1 -T0", "dumpty postgres parallel zstd", 0.95),
     _within("backup", "pg_dump -Fd -j2 -Z1", "dumpty postgres parallel zstd", 0.6),
     _within("restore", "dumpty postgres native zstd", "dumpty postgres parallel zstd", 1),
+    _faster("restore", "four tables: pg_dump -Fd -j2", "dumpty postgres-four parallel zstd", 1.3),
     _within("restore", "dumpty postgres parallel zstd", "dumpty postgres parallel zstd, one table of 1 %", 0.05),
     _within("backup", "sqlite3 .backup + zstd -1 -T0", "dumpty sqlite native zstd", 1),
     _within("backup", "mariadb-dump | zstd -1 -T0", "dumpty mysql sql zstd", 0.95),
