@@ -127,6 +127,36 @@ def test_a_buffer_may_be_changed_after_it_was_written():
     assert sink.data == b"old"
 
 
+class KeepingSink:
+    """Keeps what it gets as it is, as a queue does."""
+
+    def __init__(self):
+        self.blocks = []
+
+    def write(self, data):
+        self.blocks.append(data)
+        return len(data)
+
+
+@pytest.mark.parametrize("as_view", [False, True])
+@pytest.mark.parametrize("size", [3, BLOCK, 3 * BLOCK])
+def test_what_may_be_changed_after_it_was_written_is_copied_however_large(size, as_view):
+    sink = KeepingSink()
+    writer = BufferedWriter(sink)
+    for fill in (b"a", b"b"):
+        buffer = bytearray(fill * size)
+        writer.write(memoryview(buffer) if as_view else buffer)
+        buffer[:] = b"?" * size
+    writer.close()
+    assert b"".join(sink.blocks) == b"a" * size + b"b" * size
+
+
+def test_a_large_block_that_nobody_can_change_is_not_copied():
+    sink, data = KeepingSink(), bytes(BLOCK)
+    BufferedWriter(sink).write(data)
+    assert [block.obj is data for block in sink.blocks] == [True]
+
+
 def test_an_error_that_a_driver_swallowed_is_raised_again_and_again():
     writer = BufferedWriter(RecordingSink(fails=0))
     with pytest.raises(OSError, match="disk full"):

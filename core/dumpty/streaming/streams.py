@@ -56,7 +56,10 @@ class HashingWriter:
 
 
 class BufferedWriter:
-    """Buffers small writes into blocks; each block then belongs to ``sink``'s caller alone."""
+    """Buffers small writes into blocks; each block then belongs to ``sink``'s caller alone.
+
+    A large one of ``bytes``, which nobody can change any more, is passed on as it is.
+    """
 
     def __init__(self, sink: ByteSink, progress: Callable[[int], None] | None = None) -> None:
         self._sink = sink
@@ -74,9 +77,12 @@ class BufferedWriter:
             self._written_late = True
             raise ValueError("write to a sink whose backup has ended")
         view = memoryview(data).cast("B")
+        if len(view) >= BLOCK and not self._block and type(view.obj) is bytes:
+            self._pass_on(view)
+            return len(view)
         self._block += view
         if len(self._block) >= BLOCK:
-            self._pass_on()
+            self._pass_on_block()
         return len(view)
 
     def close(self) -> None:
@@ -85,7 +91,7 @@ class BufferedWriter:
         if self.error is not None:
             raise self.error
         if self._block:
-            self._pass_on()
+            self._pass_on_block()
 
     @property
     def written_late(self) -> bool:
@@ -97,8 +103,11 @@ class BufferedWriter:
         self._closed = True
         self._block = bytearray()
 
-    def _pass_on(self) -> None:
+    def _pass_on_block(self) -> None:
         block, self._block = self._block, bytearray()
+        self._pass_on(block)
+
+    def _pass_on(self, block: bytearray | memoryview) -> None:
         try:
             self._sink.write(block)
             self._passed += len(block)

@@ -18,6 +18,7 @@ from msgspec import structs
 
 from dumpty import CommandError, FormatNotSupported, IntegrityError, SourceError, run_together
 from dumpty_plugins.postgres.dumping.archive import CustomCheck
+from dumpty_plugins.postgres.dumping.line_counter import LineCounter
 from dumpty_plugins.postgres.dumping.rows_script import END, head
 from dumpty_plugins.postgres.schema.tables import archived_path, require_names
 from dumpty_plugins.postgres.server.connection import prepare, rows
@@ -211,7 +212,7 @@ class _PartsWriter:
             return self._remaining.popleft() if self._remaining else None
 
     def _write_range(self, session: Psql, piece: Range) -> int:
-        path, lines = piece.table.path, 0
+        path, counter = piece.table.path, LineCounter()
         with self._sink.part(suffix=".rows.sql", at_once=self._at_once) as part:
             label = f"{path}, {piece.label}" if piece.label else path
             part.write(head(label, self._encoding, piece.table.sql, piece.columns))
@@ -220,16 +221,16 @@ class _PartsWriter:
                 require_names(connection, [piece.table])
                 for block in session.copy_out(piece.copy_statement):
                     part.write(block)
-                    lines += block.count(b"\n")
+                    counter.feed(block)
                 require_names(connection, [piece.table])
-            if lines != session.rows_copied:
+            if counter.lines != session.rows_copied:
                 raise IntegrityError(
-                    f"of {path} came {lines} rows, and the server says that it sent {session.rows_copied}; take the "
-                    "backup again"
+                    f"of {path} came {counter.lines} rows, and the server says that it sent {session.rows_copied}; "
+                    "take the backup again"
                 )
             part.write(END)
-            part.holds(path, rows=lines, range=piece.label)
-        return lines
+            part.holds(path, rows=counter.lines, range=piece.label)
+        return counter.lines
 
 
 def require_each_table_once(contents: Contents, snapshot: Snapshot, counts: Mapping[str, int]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dumpty import IntegrityError
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.archive import CustomCheck, TarCheck, check_directory
+from dumpty_plugins.postgres.dumping.line_counter import LineCounter
 from dumpty_plugins.postgres.dumping.rows_script import rows_statements
 from dumpty_plugins.postgres.schema.tables import LARGE_OBJECTS, table_path
 
@@ -22,9 +23,11 @@ def count_script_rows(script: Script) -> dict[str, int]:
     row_counts: dict[str, int] = {}
     for statement in script:
         if statement.copy:
-            rows = sum(piece.count(b"\n") for piece in script.data())
+            counter = LineCounter()
+            for piece in script.data():
+                counter.feed(piece)
             path = table_path(statement.copy_table, script.encoding)
-            row_counts[path] = row_counts.get(path, 0) + rows
+            row_counts[path] = row_counts.get(path, 0) + counter.lines
         elif statement.makes_large_object:
             row_counts[LARGE_OBJECTS] = row_counts.get(LARGE_OBJECTS, 0) + 1
     return row_counts
@@ -65,14 +68,15 @@ def count_part(part: DumpPart) -> tuple[str, int]:
         IntegrityError: they are cut off, not as many as were written, or something else.
     """
     [table] = part.tables
-    path, rows = "", 0
+    path, counter = "", LineCounter()
     with closing(part.open()) as reader:
         for _, found, data in rows_statements(lambda: reader.read(BLOCK), table.path):
             path = found or path
-            rows += sum(piece.count(b"\n") for piece in data or ())
-    if table.rows is not None and rows != table.rows:
-        raise IntegrityError(f"the part of {table} holds {rows} rows, and {table.rows} were written into it")
-    return path, rows
+            for piece in data or ():
+                counter.feed(piece)
+    if table.rows is not None and counter.lines != table.rows:
+        raise IntegrityError(f"the part of {table} holds {counter.lines} rows, and {table.rows} were written into it")
+    return path, counter.lines
 
 
 def read_archive(dump: Dump) -> Contents:

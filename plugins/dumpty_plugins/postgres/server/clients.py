@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 INSTALL = "apt-get install postgresql-client"
 
+_DEBIAN = "/usr/lib/postgresql/"
 WELL_KNOWN = (
-    "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu
+    f"{_DEBIAN}*/bin",  # Debian, Ubuntu
     "/usr/pgsql-*/bin",  # Red Hat, from PostgreSQL's own repository
     "/usr/local/pgsql*/bin",  # built from source
     "/usr/libexec/postgresql*",  # Alpine
@@ -82,17 +83,15 @@ def find_clients(program: str, bindir: str = "", *, anywhere: bool = False) -> l
     if on_path is None and not chosen and not (anywhere and well_known):
         hint = f" (one was seen in {os.path.dirname(well_known[-1])}: add that to the PATH)" if well_known else ""
         raise CommandError(f"{program} was not found on the PATH{hint}; install it: {INSTALL}", argv=(program,))
-    clients: list[Client] = []
-    real_paths = set()
+    paths: dict[str, str] = {}
     for path in [*([on_path] if on_path else []), *chosen, *well_known]:
-        real_path = os.path.realpath(path)
-        if real_path in real_paths:
-            continue
-        real_paths.add(real_path)
-        clients.append(_client(path))
-    return without_wrappers(
-        clients, {c.path for c in clients if os.path.basename(os.path.realpath(c.path)) == "pg_wrapper"}
-    )
+        paths.setdefault(os.path.realpath(path), path)
+    wrappers = {real: path for real, path in paths.items() if os.path.basename(real) == "pg_wrapper"}
+    if any(path.startswith(_DEBIAN) for path in well_known):
+        # It runs one of these; to ask it for its version takes as long as all that a small backup does besides.
+        paths = {real: path for real, path in paths.items() if real not in wrappers}
+    clients = [_client(path) for path in paths.values()]
+    return without_wrappers(clients, wrappers.values())
 
 
 def without_wrappers(clients: list[Client], wrapper_paths: Collection[str]) -> list[Client]:

@@ -136,18 +136,19 @@ class Psql:
         Raises:
             PsqlError: it failed; what was yielded is not all of it.
         """
-        mark, held = b"%s " % self._end_mark.encode(), b""
+        mark, held, at = b"%s " % self._end_mark.encode(), b"", 0
         try:
             with client_errors():
                 # Both are set anew by what is run: what psql could not run, for whatever reason, is found out.
                 self._child.write(b"\\set SQLSTATE none\n\\set ROW_COUNT none\n")
                 self._child.write(sql.encode("utf-8", "surrogateescape") + b"\n\\g /dev/stdout\n")
                 self._child.write(f"\\echo {self._end_mark} :SQLSTATE :ROW_COUNT\n".encode())
-                while (at := held.rfind(mark, -_LONGEST_MARK)) < 0 or not held.endswith(b"\n"):
-                    if at < 0 and len(held) > _LONGEST_MARK:
-                        yield held[:-_LONGEST_MARK]
-                        held = held[-_LONGEST_MARK:]
-                    held += self._read()
+                while not (held.startswith(mark, at) and held.endswith(b"\n")):
+                    if at:
+                        yield held[:at]
+                    # A block that has nothing of the mark is passed on as it came: to copy it would take longer.
+                    held = held[at:] + self._read() if at < len(held) else self._read()
+                    at = _find_mark(held, mark)
         except CommandError as error:
             raise PsqlError(self.peer.reason or str(error)) from error
         if at:
@@ -224,6 +225,14 @@ class Psql:
             time.sleep(0.01)
         hints = HINT.findall(stderr_text[max(stderr_text.rfind(message), 0) :])
         return f" ({hints[-1].strip()})" if hints else ""
+
+
+def _find_mark(held: bytes, mark: bytes) -> int:
+    """Return where ``mark``, or at the end of what is held a beginning of it, begins; behind all where neither does."""
+    if (at := held.rfind(mark, -_LONGEST_MARK)) >= 0:
+        return at
+    ending = held[-len(mark) :]
+    return len(held) - next((size for size in range(len(ending), 0, -1) if mark.startswith(ending[-size:])), 0)
 
 
 _ADDRESS_VARIABLES = ("HOST", "PORT", "DBNAME")
