@@ -447,10 +447,12 @@ from dumpty.cli import program
 def listing(self, list_before=BackupManager.listing):
     threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
     threading.Thread(target=lambda: (time.sleep(0.5), sys.stderr.write("thread,"))).start()
+    if sys.argv[1:] == ["list", "-q"]:
+        threading._register_atexit(lambda: 1 / 0)
     return list_before(self)
 BackupManager.listing = listing
 atexit.register(sys.stderr.write, "atexit")
-sys.argv = ["dumpty", "list"]
+sys.argv = ["dumpty", "list", *sys.argv[1:]]
 sys.exit(program())
 """
 """A command whose plugin has work to be waited for, some to be done at the end, and a thread that never ends."""
@@ -460,6 +462,9 @@ def test_what_a_plugin_leaves_to_the_end_of_the_process_is_done(make, shop):
     make(shop)
     process = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=120)
     assert (process.returncode, process.stderr) == (0, "thread,atexit")
+    process = subprocess.run([sys.executable, "-c", LEAVING, "-q"], capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0
+    assert "ZeroDivisionError" in process.stderr
 
 
 TAKING = """

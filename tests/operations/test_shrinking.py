@@ -263,6 +263,8 @@ def test_partitions_count_as_the_table_that_they_are_of():
     assert found(partitioned(), partitioned(5000, 5000)) == [("rows", "log")]
     assert found(backup(SHOP), partitioned(5000, 5000)) == [("gone", "log")]
     assert found(partitioned(), partitioned(5000, 5000), ignore=("log",)) == []
+    nested = [*SHOP, ("log", None), ("log_old", None, "log")]
+    assert found(backup(nested), backup([*nested, ("log_old_0", 9000, "log")])) == [("rows", "log")]
 
 
 def test_partitions_whose_rows_the_outermost_table_counts_count_once_and_are_missed():
@@ -272,7 +274,7 @@ def test_partitions_whose_rows_the_outermost_table_counts_count_once_and_are_mis
     earlier = through_root(15_000, "log_0", "log_1")
     assert found(through_root(15_000, "log_0"), earlier) == []
     assert found(through_root(5000, "log_0", "log_1"), earlier) == [("rows", "log")]
-    assert found(through_root(None), earlier) == [("rows", "log")]
+    assert found(through_root(0), earlier) == [("rows", "log")]
     assert found(through_root(None, "log_0", "log_1"), earlier) == []
     assert uncounted_tables(through_root(None, "log_0", "log_1"), series(earlier)) == ["log"]
     assert found(partitioned(8000, 7000), earlier) == []

@@ -29,10 +29,9 @@ _GARBAGE = 500_000
 
 def program() -> int:
     """Run the command line of this process and end it, or return the exit status to end it with."""
-    status = main()
-    from dumpty.cli.process_end import end_process
+    from dumpty.cli.process_end import end_process  # now: at the end it may not be there any more
 
-    return end_process(status)
+    return end_process(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

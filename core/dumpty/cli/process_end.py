@@ -20,13 +20,13 @@ def end_process(status: int) -> int:
     """
     if threading.active_count() == 1:
         return status
-    # As the interpreter does; neither is public. The first waits for threads that are no daemons.
-    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
-    atexit._run_exitfuncs()  # noqa: SLF001
     try:
+        # As the interpreter does; neither is public. The first waits for threads that are no daemons.
+        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+        atexit._run_exitfuncs()  # noqa: SLF001
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-    except (OSError, ValueError):
-        return status  # Python says so, with a status of its own
+    except Exception:  # noqa: BLE001
+        return status  # Python says so, and whether that changes the status
     os._exit(status)

@@ -243,13 +243,19 @@ class _Side:
     url: str = ""
 
     def known_rows(self, other: _Side) -> int | None:
-        """Return how many rows both tables have, if both are of backups, and fingerprints in both equal; else None."""
-        if not other.id:
+        """Return how many rows both tables have, if both are of backups, and fingerprints in both equal; else None.
+
+        Of a table with partitions its own entry tells only a part, or nothing.
+        """
+        if not other.id or self._has_partitions() or other._has_partitions():
             return None
         mine, theirs = self._evidence(), other._evidence()
         if mine is None or theirs is None or None in {mine.rows, mine.fingerprint}:
             return None
         return mine.rows if (mine.rows, mine.fingerprint) == (theirs.rows, theirs.fingerprint) else None
+
+    def _has_partitions(self) -> bool:
+        return any(entry.part_of == self.path for entry in self.record.evidence.objects)
 
     def _evidence(self) -> ObjectEvidence | None:
         return next((entry for entry in self.record.evidence.objects if entry.path == self.path), None)

@@ -42,11 +42,11 @@ class _Pair(NamedTuple):
 class _Table(NamedTuple):
     """The rows of one table with those of its partitions; None where nobody counted any of them.
 
-    ``divided``: it has partitions.
+    ``holds_none``: it holds no rows itself, but its partitions do.
     """
 
     rows: int | None
-    divided: bool
+    holds_none: bool
 
 
 def findings(new: Record, earlier: Sequence[Record], rules: ShrinkRules) -> tuple[Finding, ...]:
@@ -158,16 +158,17 @@ def _tables(record: Record) -> dict[str, _Table]:
     tables = {}
     for path, entries in members.items():
         rows = [entry.rows for entry in entries if entry.rows is not None]
-        tables[path] = _Table(sum(rows) if rows else None, divided=any(entry.path != path for entry in entries))
+        holds_none = bool(rows) and all(entry.rows is None for entry in entries if entry.path == path)
+        tables[path] = _Table(sum(rows) if rows else None, holds_none)
     return tables
 
 
 def _is_uncounted(now: _Table, before: _Table) -> bool:
     """Return whether a table was counted once, and now is not.
 
-    One that had partitions, and has no more of these, has no rows.
+    One that held all of its rows in partitions, and has no more of these, has none.
     """
-    return now.rows is None and before.rows is not None and (now.divided or not before.divided)
+    return now.rows is None and before.rows is not None and not before.holds_none
 
 
 def _is_ignored(path: str, rules: ShrinkRules) -> bool:

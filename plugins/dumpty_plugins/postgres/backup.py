@@ -18,10 +18,8 @@ from dumpty import (
     FormatNotSupported,
     IntegrityError,
     Locked,
-    ObjectEvidence,
     OptionError,
     SourceError,
-    require_same_evidence,
 )
 from dumpty_plugins.postgres.dumping.archive import CustomCheck, TarCheck, check_directory
 from dumpty_plugins.postgres.dumping.parallel import (
@@ -35,7 +33,7 @@ from dumpty_plugins.postgres.dumping.parallel import (
 from dumpty_plugins.postgres.dumping.plan import plan_parts
 from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.dumping.snapshot import Snapshot, hold_snapshot
-from dumpty_plugins.postgres.dumping.stored import count_script_rows
+from dumpty_plugins.postgres.dumping.stored import count_script_rows, require_counted_rows
 from dumpty_plugins.postgres.schema.fingerprint import OLDEST
 from dumpty_plugins.postgres.schema.privileges import omission_notes
 from dumpty_plugins.postgres.schema.properties import estimate, read_properties
@@ -217,13 +215,8 @@ class _Run:
             return None
         objects = with_counts(snapshot.wait_for_counts(), output.part_counts)
         if output.row_counts is not None:
-            require_same_evidence(
-                expected=Evidence(objects=tuple(o for o in objects if o.rows is not None)),
-                found=Evidence(objects=tuple(ObjectEvidence(path=p, rows=n) for p, n in output.row_counts.items())),
-                subject="pg_dump's output",
-                advice="take the backup again",
-                ignore={"added"},
-            )
+            words = {"subject": "pg_dump's output", "advice": "take the backup again"}
+            require_counted_rows(output.row_counts, objects, **words)
         return Evidence(objects=objects, snapshot=snapshot.name, notes=output.warnings, properties=properties)
 
     def plan(self, properties: dict[str, Any]) -> Callable[[Connection, list[Table]], Plan]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from dumpty import CommandError, Evidence, IntegrityError, ObjectEvidence, require_same_evidence
+from msgspec.structs import replace
+
+from dumpty import CommandError, IntegrityError
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.script_reader import Script
 from dumpty_plugins.postgres.dumping.stored import (
@@ -14,12 +16,13 @@ from dumpty_plugins.postgres.dumping.stored import (
     count_script_rows,
     parts_of_rows,
     read_archive,
+    require_counted_rows,
 )
 from dumpty_plugins.postgres.server.clients import choose_client, find_clients
 from dumpty_plugins.postgres.server.programs import program_output
 
 if TYPE_CHECKING:
-    from dumpty import Dump, Options
+    from dumpty import Dump, Evidence, Options
     from dumpty_plugins.postgres.dumping.archive import Contents
 
 
@@ -47,11 +50,8 @@ def examine_dump(dump: Dump, options: Options) -> Evidence:
     for part in parts_of_rows(dump):
         path, rows = count_part(part)
         row_counts[path] = row_counts.get(path, 0) + rows
-    objects = tuple(ObjectEvidence(path=path, rows=rows) for path, rows in sorted(row_counts.items()))
-    evidence = Evidence(objects=objects, versions=versions)
-    counted = Evidence(objects=tuple(o for o in dump.evidence.objects if o.rows is not None))
-    require_same_evidence(expected=counted, found=evidence, subject="the dump", ignore={"added"})
-    return evidence
+    evidence = require_counted_rows(row_counts, dump.evidence.objects, subject="the dump")
+    return replace(evidence, versions=versions)
 
 
 def _through_pg_restore(dump: Dump, contents: Contents, options: Options) -> tuple[Script, dict[str, int]]:

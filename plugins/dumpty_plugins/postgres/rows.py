@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from dumpty import IntegrityError, SourceError
 from dumpty_plugins.postgres.schema.fingerprint import OLDEST, apply_settings
-from dumpty_plugins.postgres.schema.tables import Table, identifier, list_tables, outermost, require_names_now
+from dumpty_plugins.postgres.schema.tables import Table, identifier, list_tables, require_names_now
 from dumpty_plugins.postgres.server.connection import prepare, rows
 from dumpty_plugins.postgres.server.encodings import UNKNOWN
 from dumpty_plugins.postgres.server.errors import translate_errors
@@ -173,10 +173,13 @@ def _find(address: Address, connection: Connection, path: str) -> list[Table]:
     if table is None:
         raise SourceError(f"{address.label} has no table {path} that holds rows of its own")
     if table.through_root:
-        root = outermost(tables)[table.oid].path
+        by_oid = {t.oid: t for t in tables}
+        whole = table
+        while whole.through_root:
+            whole = by_oid[whole.parent or 0]
         raise SourceError(
-            f"{path} of {address.label} is a partition by the hash of an enum, which holds other rows of {root} in "
-            f"each database: compare {root}"
+            f"{path} of {address.label} is a partition by the hash of an enum, which holds other rows of {whole.path} "
+            f"in each database: compare {whole.path}"
         )
     if table.kind == "r":
         return [table, table]

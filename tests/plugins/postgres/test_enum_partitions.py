@@ -7,7 +7,7 @@ from msgspec import structs
 from support.drive import dump, load
 
 import dumpty_plugins.postgres.plugin as driver
-from dumpty import BackupManager, IntegrityError, OptionError, SourceError
+from dumpty import BackupManager, IntegrityError, OptionError, ShrinkRules, SourceError
 
 LABELS = ", ".join(f"'label {number}'" for number in range(24))
 TABLES = f"""
@@ -103,11 +103,36 @@ def test_the_outermost_table_comes_back_alone_and_none_of_its_partitions_does(db
     assert dbs.server.execute(again, database=target) == dbs.server.execute(ALL, database=name)
 
 
-def test_rows_of_a_partition_are_compared_with_those_of_the_outermost_table_only(dbs, manager, name):
+def test_rows_of_other_partitions_are_not_taken_for_the_same_because_those_by_enum_are(dbs, manager, name):
+    url = dbs.server.url(name)
+    first = manager.create_backup(url, fingerprint=True).raise_for_error()
+    dbs.server.execute("DELETE FROM t WHERE n >= 50", database=name)
+    second = manager.create_backup(url, fingerprint=True).raise_for_error()
+    found = manager.diff_rows(first.id, second.id, "t")
+    assert (found.removed, found.added, found.changed) == (HIGH, 0, 0)
+
+
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
+@pytest.mark.parametrize("lost", ["low_1_all, low_0", "low_1, low_0", "low"])
+def test_a_table_that_has_lost_its_partitions_has_no_rows_and_that_is_suspicious(dbs, manager, name, form, lost):
+    url = dbs.server.url(name)
+    dbs.server.script(name, "DROP TABLE high")
+    manager.create_backup(url, format=form).raise_for_error()
+    dbs.server.script(name, f"DROP TABLE {lost}")
+    backup = manager.create_backup(url, format=form, shrink_guard=ShrinkRules(least_rows=1)).raise_for_error()
+    assert {o.path: o.rows for o in backup.evidence.objects}["public.t"] == 0
+    assert any(f"table public.t: 0 rows, had {LOW:,}" in finding for finding in backup.suspicions)
+    manager.verify(backup.id, level="structure")
+    copy = dbs.name()
+    manager.restore(backup.id, dbs.server.url(copy)).raise_for_error()
+    assert dbs.server.execute("SELECT count(*) FROM t", database=copy) == [(0,)]
+
+
+def test_rows_of_a_partition_are_compared_within_the_table_that_none_leaves(dbs, manager, name):
     backup = manager.create_backup(dbs.server.url(name)).raise_for_error()
     copy = dbs.name()
     manager.restore(backup.id, dbs.server.url(copy)).raise_for_error()
-    with pytest.raises(SourceError, match=r"holds other rows of public\.t in each database: compare public\.t"):
+    with pytest.raises(SourceError, match=r"holds other rows of public\.low in each database: compare public\.low"):
         manager.diff_rows(backup.id, dbs.server.url(copy), "low_0")
     dbs.server.execute("UPDATE t SET n = n + 1000 WHERE n = 60 AND m = 'label 3'", database=copy)
     found = manager.diff_rows(backup.id, dbs.server.url(copy), "t")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from dumpty import IntegrityError
+from dumpty import Evidence, IntegrityError, ObjectEvidence, require_same_evidence
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.dumping.archive import CustomCheck, TarCheck, check_directory
 from dumpty_plugins.postgres.dumping.line_counter import LineCounter
@@ -13,6 +13,8 @@ from dumpty_plugins.postgres.dumping.rows_script import rows_statements
 from dumpty_plugins.postgres.schema.tables import LARGE_OBJECTS, table_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from dumpty import Dump, DumpPart
     from dumpty_plugins.postgres.dumping.archive import Contents
     from dumpty_plugins.postgres.dumping.script_reader import Script
@@ -31,6 +33,26 @@ def count_script_rows(script: Script) -> dict[str, int]:
         elif statement.makes_large_object:
             row_counts[LARGE_OBJECTS] = row_counts.get(LARGE_OBJECTS, 0) + 1
     return row_counts
+
+
+def require_counted_rows(row_counts: Mapping[str, int], objects: Iterable[ObjectEvidence], **words: str) -> Evidence:
+    """Check that a dump holds as many rows of each table as were counted, and return what it holds.
+
+    Of a table that holds none there may be nothing in it: of a partitioned one without partitions there never is.
+
+    Args:
+        row_counts: as from ``count_script_rows``.
+        objects: the tables, those that nobody counted, too.
+        words: ``subject`` and ``advice`` of ``require_same_evidence``.
+
+    Raises:
+        IntegrityError: it holds others.
+    """
+    counted = tuple(entry for entry in objects if entry.rows is not None)
+    found = {entry.path: 0 for entry in counted if entry.rows == 0} | dict(row_counts)
+    evidence = Evidence(objects=tuple(ObjectEvidence(path=path, rows=rows) for path, rows in sorted(found.items())))
+    require_same_evidence(expected=Evidence(objects=counted), found=evidence, ignore={"added"}, **words)
+    return evidence
 
 
 def archive_of(dump: Dump) -> Dump | DumpPart:

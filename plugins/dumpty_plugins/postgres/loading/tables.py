@@ -233,8 +233,9 @@ class TableLoader:
             for path, name in self._names.items():
                 before = self._expected.get(path, ObjectEvidence(path=path))
                 row_count = digest = None
-                if ours := holding.get(oids[name]):
-                    row_count, digest = count_rows(connection, ours, fingerprint=before.fingerprint is not None)
+                if oids[name] in holding:
+                    oid, has_print = oids[name], before.fingerprint is not None
+                    row_count, digest = count_rows(connection, oid, holding[oid], fingerprint=has_print)
                 entry = ObjectEvidence(path=path, rows=row_count, fingerprint=digest, part_of=before.part_of)
                 objects.append(entry)
         versions = {"server": version(connection)[1], "psycopg2": psycopg2().__version__.split()[0]}

@@ -65,9 +65,9 @@ class Table:
     whose user-made rows are dumped. ``lockable``: LOCK TABLE takes it. ``parent`` is the table whose partition it is,
     or from which it inherits, which is how partitions were made before there were any.
 
-    ``through_root``: what it holds is dumped as rows of the outermost table that it is a partition of, and in another
-    database they may come into other partitions. It is so below a table partitioned by the hash of an enum: the hash is
-    of the number that a label has in that one database.
+    ``by_enum``: it is partitioned by the hash of an enum, or below a table that is. ``through_root``: it is below one,
+    so what it holds is dumped as rows of the outermost table that it is a partition of, and in another database they
+    may come into other partitions: the hash is of the number that a label has in that one database.
     """
 
     oid: int
@@ -76,6 +76,7 @@ class Table:
     kind: str
     lockable: bool
     parent: int | None = None
+    by_enum: bool = False
     through_root: bool = False
 
     @property
@@ -115,7 +116,7 @@ def list_tables(connection: Connection, *, configuration: bool = False) -> list[
     if connection.info.server_version >= _HAS_HASH_PARTITIONS:
         by_enum = {oid for (oid,) in rows(connection, _BY_ENUM)}
     return [
-        Table(oid=o, schema=s, name=n, kind=k, lockable=lock, parent=p, through_root=p in by_enum)
+        Table(oid=o, schema=s, name=n, kind=k, lockable=lock, parent=p, by_enum=o in by_enum, through_root=p in by_enum)
         for o, s, n, k, lock, p in tables
     ]
 
@@ -135,20 +136,27 @@ def outermost(tables: Iterable[Table]) -> dict[int, Table]:
 def holders(tables: Iterable[Table]) -> dict[int, list[Table]]:
     """Return, by their oids, the tables under whose names a dump has rows, each with those that hold these rows.
 
-    It is the table itself, or of an outermost table those of its partitions that are dumped as its rows.
+    It is the table itself, or of an outermost table those of its partitions that are dumped as its rows. Of one that
+    could have such partitions, or has none at all, these are none.
     """
     found: dict[int, list[Table]] = {}
     roots = outermost(tables)
+    full = {roots[table.oid].oid for table in tables if table.kind == "r"}
     for table in tables:
+        root = roots[table.oid].oid
+        if table.by_enum or (table.kind == "p" and root not in full):
+            found.setdefault(root, [])
         if table.kind == "r":
-            found.setdefault(roots[table.oid].oid if table.through_root else table.oid, []).append(table)
+            found.setdefault(root if table.through_root else table.oid, []).append(table)
     return found
 
 
-def count_rows(connection: Connection, holding: Sequence[Table], *, fingerprint: bool) -> tuple[int, str | None]:
-    """Return how many rows ``holding`` have together, and with ``fingerprint`` that of them all."""
+def count_rows(
+    connection: Connection, oid: int, holding: Sequence[Table], *, fingerprint: bool
+) -> tuple[int, str | None]:
+    """Return how many rows of the table ``oid`` the tables ``holding`` have, and with ``fingerprint`` theirs."""
     if fingerprint:
-        return fingerprints.of_rows(connection, holding[0].oid, [table.sql for table in holding])
+        return fingerprints.of_rows(connection, oid, [table.sql for table in holding])
     counts = (rows(connection, f"SELECT count(*) FROM ONLY {table.sql}")[0][0] for table in holding)  # noqa: S608 - quoted
     return sum(map(int, counts)), None
 
@@ -192,9 +200,9 @@ def count(
     """Count the rows of every table, and the large objects; with ``fingerprint`` take fingerprints of them, too.
 
     Those whose oid is ``skipped`` are listed without a number, unless a fingerprint is taken of them.
-    Partitioned tables hold nothing themselves, and a materialized view is computed anew by a restore: they are
-    listed without a number. Partitions whose rows are dumped as those of their outermost table are, too: it has their
-    number.
+    Partitioned tables that have partitions hold nothing themselves, and a materialized view is computed anew by a
+    restore: they are listed without a number. Partitions whose rows are dumped as those of their outermost table are,
+    too: it has their number.
     """
     objects = []
     roots, holding = outermost(tables), holders(tables)
@@ -203,7 +211,7 @@ def count(
             continue
         row_count = digest = None
         if table.oid in holding and (fingerprint or table.oid not in skipped):
-            row_count, digest = count_rows(connection, holding[table.oid], fingerprint=fingerprint)
+            row_count, digest = count_rows(connection, table.oid, holding[table.oid], fingerprint=fingerprint)
         part_of = None if roots[table.oid] is table else roots[table.oid].path
         objects.append(ObjectEvidence(path=table.path, rows=row_count, fingerprint=digest, part_of=part_of))
     if large_objects := int(rows(connection, "SELECT count(*) FROM pg_largeobject_metadata")[0][0]):
