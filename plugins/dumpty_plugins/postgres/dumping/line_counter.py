@@ -1,4 +1,4 @@
-"""How many lines there are in what passes: before version 3.13 ``bytes.count`` looks at one byte after the other."""
+"""How many lines there are in what passes: ``bytes.count`` of Python 3.11 looks at one byte after the other."""
 
 from __future__ import annotations
 
