@@ -27,7 +27,7 @@ def test_it_measures_checks_and_tells_and_tells_it_again(tmp_path):
     text = run("--merge", str(results_file), "--chart", str(tmp_path / "bars.svg"))
     assert "| dumpty sqlite native gzip |" in text
     assert "| ratio | target | measured | |" in text
-    assert "sqlite: backup" in {element.text for element in ET.parse(tmp_path / "bars.svg").iter()}
+    assert "SQLite: backup" in {element.text for element in ET.parse(tmp_path / "bars.svg").iter()}
 
 
 def test_what_costs_the_same_whatever_the_data_is_measured_here_and_far_away():

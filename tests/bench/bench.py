@@ -33,7 +33,12 @@ from measure import Figures, measured, processor_seconds, size_of
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-
+TITLES = {
+    "sqlite": "SQLite",
+    "postgres": "PostgreSQL",
+    "postgres-four": "PostgreSQL, four equal tables",
+    "mysql": "MariaDB",
+}
 PROGRAMS = {"ITERDUMP": jobs.ITERDUMP, "DJANGO": jobs.DJANGO, "THREADED": jobs.THREADED}
 
 
@@ -125,14 +130,14 @@ def _possible(job: Job) -> bool:
 
 def table(results: dict[Job, Figures]) -> Iterator[str]:
     """Yield Markdown: for each engine and verb, every job, with its time relative to dumpty's first."""
-    for engine in ENGINES:
+    for engine, title in TITLES.items():
         for verb in ("backup", "restore", "verify"):
             rows = [(j, f) for j, f in results.items() if (j.engine, j.verb) == (engine, verb)]
             if not rows:
                 continue
             base = next((f.median for j, f in rows if not j.shell), rows[0][1].median)
             served = any(f.server for _, f in rows)
-            yield f"\n**{engine}: {verb}**\n"
+            yield f"\n**{title}: {verb}**\n"
             yield (
                 "| job | seconds | against dumpty | processor seconds | "
                 + "server's | " * served
@@ -174,10 +179,12 @@ def versions() -> str:
 def drawn(results: dict[Job, Figures], size: data.Size) -> str:
     """Return the chart of a run: backups and restores, dumpty's rows first."""
     groups = {
-        f"{engine}: {verb}": [
-            (j.name, f.median, not j.shell) for j, f in results.items() if (j.engine, j.verb) == (engine, verb)
+        f"{title}: {verb}": [
+            (j.name.replace(f"dumpty {engine} ", "dumpty "), f.median, not j.shell)
+            for j, f in results.items()
+            if (j.engine, j.verb) == (engine, verb)
         ]
-        for engine in ENGINES
+        for engine, title in TITLES.items()
         for verb in ("backup", "restore")
     }
     return chart.bars(

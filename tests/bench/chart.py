@@ -29,7 +29,7 @@ def _svg(width: int, height: float, body: Iterable[str]) -> str:
 
 def bars(groups: Mapping[str, Sequence[tuple[str, float, bool]]], head: str) -> str:
     """Return a chart of seconds: for each group, ``(name, seconds, ours)`` from top to bottom."""
-    width, left_margin, right_margin, row = 860, 270, 70, 20
+    width, left_margin, right_margin, row = 880, 290, 70, 20
     body = [_text(16, 26, head, 14, weight="bold")]
     y = 52.0
     for title, rows in groups.items():

@@ -140,6 +140,16 @@ JOBS: list[Job] = [
     *_peer("postgres", "pg_dump -Fd -j2 -Z0", f"pg_dump {PG} -Fd -j2 -Z0 -f {{out}} {{source}}"),
     *_peer(
         "postgres",
+        "pg_dump 18 -Fc --compress=zstd:1",
+        f"pg_dump-18 {PG} -Fc --compress=zstd:1 -f {{out}} {{source}}",
+    ),
+    *_peer(
+        "postgres",
+        "pg_dump 18 -Fd -j2 --compress=zstd:1",
+        f"pg_dump-18 {PG} -Fd -j2 --compress=zstd:1 -f {{out}} {{source}}",
+    ),
+    *_peer(
+        "postgres",
         "pg_dump -Fd -j2",
         f"pg_dump {PG} -Fd -j2 -f {{out}} {{source}}",
         f"pg_restore {PG} -e -j2 -d {{target}} {{backup}}",
