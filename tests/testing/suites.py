@@ -150,7 +150,7 @@ class Notifiers(OneProcess, NotifierSuite):
 
 
 class Transports(OneProcess, TransportSuite):
-    patience = 3.0
+    patience = 8.0  # a program of Python takes seconds to begin where many others work
     malformed = {"toyway://here?unknown=s3cret-word": "s3cret-word", "toyway://": ""}  # noqa: RUF012 - never changed
 
     @pytest.fixture
