@@ -23,7 +23,7 @@ from dumpty import BackupManager
 from dumpty.repository.sealed import seal
 from dumpty_plugins.postgres.dumping import plan
 
-CHOOSING, RESTORING, PARTS, MYSQL_PARTS, ROLES = (
+CHOOSING, RESTORING, PARTS, MYSQL_PARTS, SQLITE_PARTS, ROLES = (
     block.text for block in blocks(MANUAL / "restoring.md") if block.language == "sh"
 )
 
@@ -83,6 +83,31 @@ def test_backups_of_sqlite_restore_without_dumpty(shop, form):
     if form == "sql":
         [command] = re.findall(r"^(zcat .*tail.*\S) +#", RESTORING, re.MULTILINE)
         assert "end of dump, 1 tables, 2 rows" in run(f"{CHOOSING}\n{command}", shop)
+
+
+def test_a_backup_of_sqlite_in_parts_restores_without_dumpty(shop):
+    def change() -> None:
+        with contextlib.closing(sqlite3.connect(shop / "shop.db")) as connection:
+            connection.executescript("INSERT INTO item VALUES (2, 'wall'); CREATE INDEX by_name ON item (name)")
+
+    with contextlib.closing(sqlite3.connect(shop / "shop.db")) as connection:
+        connection.executemany("INSERT INTO item VALUES (?, ?)", ((n, "x" * 1000) for n in range(100, 3000)))
+        connection.commit()
+    shutil.copy(shop / "shop.db", shop / "shop-old.db")
+    urls = [f"sqlite:///{shop}/{name}.db" for name in ("shop", "shop-old")]
+    fill(shop, *urls, change, format="parallel", part_size=100_000)
+    choosing = CHOOSING.partition('grep "$(sha')[0]
+    run(f"{choosing}\n{SQLITE_PARTS}", shop)
+    assert len((shop / "parts").read_text().splitlines()) > 12
+    assert sorted(rows(shop / "restored.db")) == sorted(rows(shop / "shop.db"))
+    with contextlib.closing(sqlite3.connect(shop / "restored.db")) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall() == [("by_name",)]
+    # Without one of them there is no database, whatever the others hold.
+    (shop / "restored.db").unlink()
+    Path(shop / (shop / "parts").read_text().splitlines()[4]).unlink()
+    with pytest.raises(AssertionError, match=r"rows\.sql\.gz: No such file"):
+        run(f"{choosing}\n{SQLITE_PARTS}", shop)
+    assert not (shop / "restored.db").exists()
 
 
 def test_one_of_two_databases_of_one_name_is_chosen_by_its_source(shop):

@@ -86,6 +86,7 @@ JOBS: list[Job] = [
     *_dumpty("sqlite", "native zstd", "--format", "native", "--compressor", "zstd"),
     *_dumpty("sqlite", "sql gzip", "--format", "sql"),
     *_dumpty("sqlite", "sql zstd", "--format", "sql", "--compressor", "zstd"),
+    *_dumpty("sqlite", "parallel zstd", "--format", "parallel", "--compressor", "zstd"),
     *_peer(
         "sqlite",
         "sqlite3 .backup + gzip",

@@ -43,13 +43,13 @@ def one_line(outcome, status):
     return line
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_a_disk_that_is_full_at_any_moment(zygote, mounted, form):
     if mounted is None:  # RLIMIT_FSIZE and /dev/full serve in the file store's own tests
         return
     filler = mounted.top / "filler.txt"
     outcomes = {0: 0, 1: 0}
-    for free in range(0, 60, 4) if form == "sql" else range(0, 180, 12):
+    for free in range(0, 60, 4) if form != "native" else range(0, 180, 12):
         shutil.copyfile("/dev/null", filler)
         with filler.open("wb") as stream:
             stream.write(bytes(max(0, shutil.disk_usage(mounted.top).free - free * 1024)))
@@ -73,7 +73,7 @@ def test_a_disk_that_is_full_at_any_moment(zygote, mounted, form):
     mounted.next_run("a full disk")
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_a_restore_onto_a_disk_that_is_full_at_any_moment(zygote, mounted, form):
     if mounted is None:
         return
@@ -232,7 +232,7 @@ def test_a_read_only_disk_still_lists_verifies_and_restores(zygote, mounted):
     mounted.next_run("a read-only disk")
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_each_flush_that_fails_fails_the_backup(zygote, vault, form):
     for number in itertools.count(1):
         note = vault.place / "seen"

@@ -155,30 +155,33 @@ def altered(plain: bytes, data) -> bytes:
     return bytes(changed)
 
 
-def forge(top: Path, plain: bytes) -> None:
-    """Put ``plain`` in place of the one uncompressed dump in ``top``, with every digest and size made right again."""
+def forge(top: Path, plain: bytes, number: int = 0) -> None:
+    """Put ``plain`` in place of an object of the one uncompressed dump in ``top``, and make digests and sizes right."""
     [path] = top.rglob("*.manifest.json")
     content = json.loads(path.read_text())
     digest = hashlib.sha256(plain).hexdigest()
-    [entry], [part] = content["clear"]["objects"], content["sealed"]["parts"]
+    entry, part = content["clear"]["objects"][number], content["sealed"]["parts"][number]
     part |= {"size": len(plain), "sha256": digest}
     entry |= {"size": len(plain), "sha256": digest}
     (top / entry["name"]).write_bytes(plain)
     path.write_bytes(seal({k: v for k, v in content.items() if k not in {"digest", "dumpty_manifest"}}))
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 @settings(max_examples=SQLITE, **FUZZ)
 @given(data=st.data())
 def test_a_forged_sqlite_dump_loads_whole_or_not_at_all(shop, form, data):
     place, database, target = shop
     top = place / form
     if not top.exists():
-        stored = BackupManager(str(top), compressor=None).create_backup(f"sqlite:///{database}", format=form)
-        (place / f"{form}.dump").write_bytes(Path(stored.backup.file_path).read_bytes())
-    plain = (place / f"{form}.dump").read_bytes()
-    forged = altered(plain, data)
-    forge(top, forged)
+        part_size = {} if form == "native" else {"part_size": 500}
+        BackupManager(str(top), compressor=None).create_backup(f"sqlite:///{database}", format=form, **part_size)
+        shutil.copytree(top, place / f"{form}.original")
+    shutil.copytree(place / f"{form}.original", top, dirs_exist_ok=True)
+    manager = BackupManager(str(top), compressor=None)
+    files = manager.find("latest").files
+    number = data.draw(st.integers(0, len(files) - 1))
+    forge(top, altered(Path(files[number]).read_bytes(), data), number)
     manager = BackupManager(str(top), compressor=None)
     LEDGER.rounds += 1
     LEDGER.fault("dumps forged")

@@ -84,7 +84,7 @@ def test_restores_killed_at_random_moments(zygote, vault, dice, journal):
     assert True in versions_found
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_a_backup_killed_before_each_change_it_makes(zygote, place, template, form):
     def argv(vault):
         return ("backup", vault.url, "--dir", vault.top, "--format", form)

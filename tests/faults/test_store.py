@@ -171,7 +171,7 @@ def attack(vault, attacked, form, event):
         vault.check(event)
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_a_store_that_fails_one_call_in_twenty(vault, dice, form):
     happened = set()
 

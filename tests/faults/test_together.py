@@ -40,7 +40,7 @@ def backup_id_of(status, out, err):
     return json.loads(out.strip().splitlines()[-1])["backups"][0]["id"]
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_backups_of_one_database_at_once_are_all_listed_and_whole(vault, form):
     for _ in range(ROUNDS):
         children = [start("backup", vault.url, "-d", vault.top, "--format", form, "--json") for _ in range(4)]

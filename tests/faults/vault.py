@@ -178,7 +178,8 @@ class Vault:
         assert len(manifests) == len(self.versions), (event, names)
         if orphans is None:
             data = [n for n in names if not n.endswith(".manifest.json") and ".proof-" not in n and ".pin-" not in n]
-            assert len(data) == len(self.versions), (event, names)
+            backups = self.manager().list_backups()
+            assert sorted(data) == sorted(os.path.relpath(file, self.top) for b in backups for file in b.files), event
 
     def keep_newest(self, count: int = 3) -> None:
         """Remove all but the newest backups, to keep rounds cheap."""

@@ -85,7 +85,7 @@ class Plugin:
         """Return what to write a backup in, where ``name`` was asked for: the first that it can be written in.
 
         ``AUTO`` leaves it to the driver: one of several parts, where it has any, and the one that is called ``native``,
-        or else its first. All but directories, of which no backup is made.
+        or else its first. All but directories, of which no backup is made, and those that are not automatic.
 
         Raises:
             OptionError: this driver has no such format.
@@ -93,7 +93,7 @@ class Plugin:
         if name != AUTO:
             return (self.format(name),)
         possible = [f for f in self.described.formats if not f.directory]
-        of_databases = [f for f in possible if not f.server]
+        of_databases = [f for f in possible if not f.server and f.automatic]
         in_parts = [f for f in of_databases if f.parts]
         streams = [f for f in of_databases if not f.parts]
         native = [f for f in streams if f.name == "native"] or streams

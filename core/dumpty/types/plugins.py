@@ -52,6 +52,8 @@ class Format(Struct, frozen=True, kw_only=True):
     of several objects, each with stages of its own, written through ``Sink.part()`` and read through ``Dump.parts``;
     ``suffix`` is then that of a part which is given none.
 
+    ``automatic`` is False for one that ``auto`` never stands for: whoever wants it names it.
+
     ``server`` is True for a form that is of a whole server, such as its accounts, and not of one database. A URL
     need not name a database then, and such backups are never mixed with a database's: the driver declares the option
     ``server`` (bool) for ``inspect``, and where that is on its ``Inspection`` is of the server. A restore adds to the
@@ -66,6 +68,7 @@ class Format(Struct, frozen=True, kw_only=True):
     help: str = ""
     directory: bool = False
     parts: bool = False
+    automatic: bool = True
     server: bool = False
     sensitive: str = ""
 

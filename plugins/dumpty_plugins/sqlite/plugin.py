@@ -1,4 +1,4 @@
-"""The driver ``sqlite``: dumps as portable SQL text, or as an image of the database's pages.
+"""The driver ``sqlite``: dumps as portable SQL text, whole or in parts, or as an image of the database's pages.
 
 Two hazards decide how this package touches files (see ``files.target`` for the second):
 
@@ -39,6 +39,11 @@ _FINGERPRINT = Option(
     help="record a fingerprint of every table's content, for drills to compare: reads every row once more, in Python"
     " (measured: 70,000 rows of seven columns a second)",
 )
+_PART_SIZE = Option(
+    name="part_size",
+    default=0,
+    help="bytes that a part of a parallel dump has at least, but the last one; 0: 8 to 256 MiB, by the size of all",
+)
 _TRIGGERS = Option(
     name="triggers",
     default=True,
@@ -64,8 +69,15 @@ def describe() -> PluginInfo:
         formats=(
             Format(name="sql", suffix=".sql", help="SQL text that the sqlite3 program loads"),
             Format(name="native", suffix=".db", help="the database file itself, copied by SQLite's backup API"),
+            Format(
+                name="parallel",
+                suffix=".sql",
+                help="SQL text in parts that say which tables they hold: for taking back one table of a large backup",
+                parts=True,
+                automatic=False,
+            ),
         ),
-        options=(_BUSY, _CHECK, _FINGERPRINT, _TRIGGERS, _EVIDENCE),
+        options=(_BUSY, _CHECK, _FINGERPRINT, _PART_SIZE, _TRIGGERS, _EVIDENCE),
         files=True,
     )
 
@@ -106,7 +118,7 @@ def restore(target: Source, dump: Dump, overwrite: bool, options: Options) -> Ev
 def restore_tables(
     target: Source, dump: Dump, tables: Mapping[str, str], overwrite: bool, options: Options
 ) -> Evidence:
-    """Build the whole database in a scratch file, and copy the tables from there in one transaction."""
+    """Build the database in a scratch file, as far as the dump is read, and copy the tables from there at once."""
     from dumpty_plugins.sqlite.restore_tables import restore_tables_of_dump
 
     return restore_tables_of_dump(target, dump, tables, overwrite=overwrite, options=options)

@@ -1,4 +1,4 @@
-"""Single tables of a dump restored: loaded whole into a scratch file, and copied from there in one transaction."""
+"""Single tables of a dump restored: loaded into a scratch file, and copied from there in one transaction."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from dumpty_plugins.sqlite.files.connection import (
 from dumpty_plugins.sqlite.files.target import Target, target_path
 from dumpty_plugins.sqlite.files.writing import writing
 from dumpty_plugins.sqlite.loading.dump import load
+from dumpty_plugins.sqlite.schema.checks import folded
 from dumpty_plugins.sqlite.schema.definitions import NEEDED_SQLITE
 from dumpty_plugins.sqlite.tables.catalog import read_catalog
 from dumpty_plugins.sqlite.tables.conflicts import require_free
@@ -99,12 +100,16 @@ def _put(database: sqlite3.Connection, scratch: Scratch, request: Request) -> Ev
 
 @contextlib.contextmanager
 def _loaded(dump: Dump, request: Request) -> Iterator[Scratch]:
-    """Load all of the dump, of which tables are an inseparable part, and open it so that nothing can change it."""
+    """Load the dump, all of it unless it is in parts, and open it so that nothing can change it."""
     path, recoded_path = (os.path.join(dump.workspace(), name) for name in ("tables.db", "recoded.db"))
+    loaded = None
+    if dump.format == "parallel":
+        asked = frozenset(folded(name) for name in request.tables)
+        loaded = asked & {folded(table.path) for part in dump.parts for table in part.tables}
     try:
-        load(dump, path, check=request.check, ignore={"added"})
+        load(dump, path, check=request.check, ignore={"added"}, tables=loaded)
         with translate_errors(path), contextlib.closing(connect(path, "ro&immutable=1")) as database:
-            yield Scratch(database=database, path=path, recoded_path=recoded_path)
+            yield Scratch(database=database, path=path, recoded_path=recoded_path, tables=loaded)
     finally:
         remove_database(path)
         remove_database(recoded_path)

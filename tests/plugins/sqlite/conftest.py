@@ -9,7 +9,7 @@ from plugins.sqlite.tables import SHOP
 from dumpty import BackupManager
 
 
-@pytest.fixture(params=["sql", "native"])
+@pytest.fixture(params=["sql", "native", "parallel"])
 def form(request):
     return request.param
 

@@ -22,7 +22,7 @@ def shop(tmp_path):
     return make(tmp_path / "shop.db", "PRAGMA journal_mode=WAL;" + SHOP)
 
 
-@pytest.mark.parametrize("form", [None, "sql", "native"])
+@pytest.mark.parametrize("form", [None, "sql", "native", "parallel"])
 def test_manager_brings_a_database_back(shop, tmp_path, form):
     manager = BackupManager(str(tmp_path / "backups"))
     made = manager.create_backup(f"sqlite:///{shop}", format=form)

@@ -62,12 +62,14 @@ def total(path) -> int:
 
 
 @pytest.mark.parametrize("journal", ["WAL", "DELETE"])
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_fifty_backups_under_two_writers_hold_no_half_transaction(tmp_path, journal, form):
     path = make(tmp_path / "live.db", f"PRAGMA journal_mode={journal};" + SCHEMA)
     sums_seen = set()
     with writers(path):
         for _ in range(50):
+            for leftover in tmp_path.glob("dump*"):
+                leftover.unlink() if leftover.is_file() else leftover.rmdir()
             made = dumped(path, tmp_path / "dump", form, busy_timeout=60.0)
             restored_path = tmp_path / "back.db"
             restored(made, restored_path, overwrite=True)
@@ -112,7 +114,7 @@ def test_backup_does_not_stop_a_writer_in_wal_mode(tmp_path):
     assert rows_of(tmp_path / "back.db", "SELECT debit FROM total") == [(0,)]
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_a_short_lock_is_waited_for_and_a_long_one_is_not(tmp_path, form):
     path = make(tmp_path / "live.db", SCHEMA)
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)

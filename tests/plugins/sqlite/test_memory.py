@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from plugins.sqlite.contents import dumped, restored
 path, form, tmp = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-restored(dumped(path, tmp / "dump", form), tmp / "back.db", overwrite=True)
+restored(dumped(path, tmp / f"dump-{path.stem}", form), tmp / "back.db", overwrite=True)
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024))
 """
 
@@ -29,7 +29,7 @@ def peak(path, form, tmp_path) -> int:
     return json.loads(process.stdout)
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 def test_peak_of_a_sixty_megabyte_database_is_flat(tmp_path, form):
     small = make(tmp_path / "small.db", "CREATE TABLE t(a, b); CREATE INDEX i ON t(b); INSERT INTO t VALUES(1, 2);")
     large = make(tmp_path / "large.db", "CREATE TABLE t(a, b); CREATE INDEX i ON t(b);")

@@ -22,7 +22,7 @@ from dumpty_plugins.sqlite import restore
 from dumpty_plugins.sqlite.files import connection, target
 
 
-@pytest.fixture(params=("sql", "native"))
+@pytest.fixture(params=("sql", "native", "parallel"))
 def made(request, tmp_path):
     (tmp_path / "from").mkdir()
     return dumped(make(tmp_path / "from" / "new.db", NEW), tmp_path / "from" / "dump", request.param)

@@ -33,7 +33,7 @@ def rows_by_table(content) -> dict[str, object]:
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(_databases(), st.sampled_from(["sql", "native"]), st.booleans())
+@given(_databases(), st.sampled_from(["sql", "native", "parallel"]), st.booleans())
 def test_tables_of_random_databases_come_back_equal_in_every_cell(content, form, fingerprint):
     with tempfile.TemporaryDirectory(prefix="dumpty-test-") as directory:
         original, again = Path(directory) / "original.db", Path(directory) / "again.db"

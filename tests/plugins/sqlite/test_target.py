@@ -19,7 +19,7 @@ import dumpty_plugins.sqlite.plugin as driver
 from dumpty import Locked, SourceError, TargetNotEmpty
 
 
-@pytest.fixture(params=("sql", "native"))
+@pytest.fixture(params=("sql", "native", "parallel"))
 def made(request, tmp_path):
     (tmp_path / "from").mkdir()
     return dumped(make(tmp_path / "from" / "new.db", NEW), tmp_path / "from" / "dump", request.param)
@@ -260,7 +260,7 @@ def test_targets_that_cannot_be_files_are_refused(made, place):
 
 
 def test_restored_wal_database_is_in_wal_mode_and_alone(place, tmp_path):
-    for form in ("sql", "native"):
+    for form in ("sql", "native", "parallel"):
         path = tmp_path / f"{form}.db"
         made = dumped(make(path, "PRAGMA journal_mode=WAL;" + NEW), tmp_path / f"dump.{form}", form)
         restored(made, place / "t.db", overwrite=True)

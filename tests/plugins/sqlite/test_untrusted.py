@@ -146,7 +146,7 @@ def test_each_kind_of_damage_has_its_message(whole, tmp_path, change, message):
     assert os.listdir(tmp_path) == ["dump"]
 
 
-@pytest.mark.parametrize("form", ["sql", "native"])
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
 @pytest.mark.parametrize("wrong", [ObjectEvidence(path="t", rows=39), ObjectEvidence(path="gone", rows=0)])
 def test_rows_that_differ_from_the_evidence_are_refused(whole, tmp_path, form, wrong):
     restored(whole[0], tmp_path / "a.db")

@@ -20,6 +20,7 @@ fixes its page size for that transaction; they look after each line whether it i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sqlite3
 from typing import TYPE_CHECKING
@@ -31,9 +32,9 @@ from dumpty_plugins.sqlite.schema import checks
 from dumpty_plugins.sqlite.schema.definitions import USE_NATIVE, Schema, Table, read_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
-    from dumpty import Evidence, ObjectEvidence, Sink
+    from dumpty import Evidence, Sink
 
 STATEMENT_BYTES = 1 << 17
 """Where a statement of rows ends, unless its first row alone is longer."""
@@ -59,30 +60,103 @@ def write_text(database: sqlite3.Connection, sink: Sink, *, check: bool, fingerp
         SourceError: it is corrupt, or holds what text cannot carry.
         IntegrityError: a table gave another number of rows than it has.
     """
+    script = prepare(database, sink, check=check, fingerprints=fingerprints)
+    sink.write(script.header())
+    for text in script.opening():
+        sink.write(framed(text.encode()))
+    for table in script.schema.tables:
+        for statement, _ in script.rows(table):
+            sink.write(framed(statement))
+    for text in script.closing():
+        sink.write(framed(text.encode()))
+    sink.write(script.end())
+    return script.evidence
+
+
+def prepare(database: sqlite3.Connection, sink: Sink, *, check: bool, fingerprints: bool) -> Script:
+    """Look at the database that ``database`` holds a read transaction on, and count what is in it.
+
+    Raises:
+        SourceError: it is corrupt, or holds what text cannot carry.
+    """
     source = database.execute("PRAGMA database_list").fetchone()[2].decode("utf-8", "replace")
     if check:
         _require_sound(database, source)
     schema = read_schema(database)
     collect_evidence = functools.partial(checks.evidence, database, fingerprints=fingerprints, notes=schema.notes)
     evidence = interruptible(database, collect_evidence)
-    objects = evidence.objects
     pages = database.execute("PRAGMA page_count").fetchone()[0]
-    sink.expect(pages * database.execute("PRAGMA page_size").fetchone()[0])
+    size = pages * database.execute("PRAGMA page_size").fetchone()[0]
+    sink.expect(size)
     literals.register(database)
-    sink.write(f"{HEADER}, made by SQLite {sqlite3.sqlite_version}\n".encode())
-    for statement in _opening_statements(schema):
-        _write_statement(sink, statement.encode())
-    rows_written = {checks.path_of(table.name): _write_rows(database, schema, table, sink) for table in schema.tables}
-    for statement in (
-        *schema.index_statements,
-        "PRAGMA ignore_check_constraints=OFF;\n",
-        "COMMIT;\n",
-        *schema.final_statements,
-    ):
-        _write_statement(sink, statement.encode())
-    _require_counted(objects, rows_written)
-    sink.write(END % (len(objects), sum(table_evidence.rows or 0 for table_evidence in objects)))
-    return evidence
+    return Script(database, schema, evidence, size)
+
+
+class Script:
+    """The statements of a dump, in the order in which they are to be run, for ``framed``.
+
+    ``evidence`` is what was counted, ``size`` that of the database in bytes.
+    """
+
+    def __init__(self, database: sqlite3.Connection, schema: Schema, evidence: Evidence, size: int) -> None:
+        self._database = database
+        self._written: dict[str, int] = {}
+        self.schema = schema
+        self.evidence = evidence
+        self.size = size
+
+    def header(self) -> bytes:
+        """Return the line that a dump begins with, and each of its parts."""
+        return f"{HEADER}, made by SQLite {sqlite3.sqlite_version}\n".encode()
+
+    def opening(self) -> Iterator[str]:
+        """Yield what comes before all rows."""
+        yield "PRAGMA foreign_keys=OFF;\n"
+        yield "BEGIN TRANSACTION;\n"
+        yield f"{BEGIN_ANEW}{''.join(self.schema.layout)}BEGIN TRANSACTION;".replace("\n", " ") + "\n"
+        yield from self.schema.settings
+        # Rows that break a CHECK are there, so they come back.
+        yield "PRAGMA ignore_check_constraints=ON;\n"
+        yield from self.schema.table_statements
+
+    def rows(self, table: Table) -> Generator[tuple[bytes, int]]:
+        """Yield the statements that bring the rows of a table, and how many each brings.
+
+        Raises:
+            SourceError: a row is too long.
+        """
+        written = 0
+        if table.name in self.schema.emptied_tables:
+            yield f"DELETE FROM {checks.identifier(table.name)};\n".encode(), 0  # noqa: S608 - a quoted identifier
+        for statement, rows in _inserts(self._database, table):
+            yield statement, rows
+            written += rows
+        self._written[checks.path_of(table.name)] = written
+
+    def closing(self) -> Iterator[str]:
+        """Yield what comes after all rows."""
+        yield from self.schema.index_statements
+        yield "PRAGMA ignore_check_constraints=OFF;\n"
+        yield "COMMIT;\n"
+        yield from self.schema.final_statements
+
+    def end(self) -> bytes:
+        """Return the line that a dump ends with, once all rows were written.
+
+        Raises:
+            IntegrityError: a table gave another number of rows than it has.
+        """
+        objects = self.evidence.objects
+        for entry in objects:
+            written = self._written.get(entry.path, 0)
+            if entry.rows is not None and written != entry.rows:
+                raise IntegrityError(checks.miscount_message(entry.path, written, entry.rows))
+        return END % (len(objects), sum(entry.rows or 0 for entry in objects))
+
+
+def framed(statement: bytes) -> bytes:
+    """Return a statement behind the comment that counts its bytes."""
+    return b"%b%b" % (FRAME % len(statement), statement)
 
 
 def _require_sound(database: sqlite3.Connection, source: str) -> None:
@@ -96,37 +170,22 @@ def _require_sound(database: sqlite3.Connection, source: str) -> None:
         )
 
 
-def _opening_statements(schema: Schema) -> Iterator[str]:
-    yield "PRAGMA foreign_keys=OFF;\n"
-    yield "BEGIN TRANSACTION;\n"
-    yield f"{BEGIN_ANEW}{''.join(schema.layout)}BEGIN TRANSACTION;".replace("\n", " ") + "\n"
-    yield from schema.settings
-    # Rows that break a CHECK are there, so they come back.
-    yield "PRAGMA ignore_check_constraints=ON;\n"
-    yield from schema.table_statements
-
-
-def _write_statement(sink: Sink, statement: bytes) -> None:
-    sink.write(b"%b%b" % (FRAME % len(statement), statement))
-
-
-def _write_rows(database: sqlite3.Connection, schema: Schema, table: Table, sink: Sink) -> int:
+def _inserts(database: sqlite3.Connection, table: Table) -> Iterator[tuple[bytes, int]]:
     name = checks.identifier(table.name)
-    if table.name in schema.emptied_tables:
-        _write_statement(sink, f"DELETE FROM {name};\n".encode())  # noqa: S608 - a quoted identifier
     insert = f"INSERT INTO {name}({','.join(table.dumped_columns)}) VALUES\n".encode()
     rows_written = 0
     careful = database.execute("PRAGMA encoding").fetchone()[0] != b"UTF-8"
     try:
         while True:
-            for rows in _batches(database, table, careful=careful, skip=rows_written):
-                body = b",\n".join(rows)
-                if not careful and not _reads_back(body):
-                    break
-                _write_statement(sink, insert + body + b";\n")
-                rows_written += len(rows)
-            else:
-                return rows_written
+            with contextlib.closing(_batches(database, table, careful=careful, skip=rows_written)) as batches:
+                for rows in batches:
+                    body = b",\n".join(rows)
+                    if not careful and not _reads_back(body):
+                        break
+                    yield insert + body + b";\n", len(rows)
+                    rows_written += len(rows)
+                else:
+                    return
             careful = True  # for the rest of this table, beginning with the batch that was refused
     except (sqlite3.DataError, OverflowError) as error:
         raise SourceError(_too_large(table)) from error
@@ -142,38 +201,31 @@ def _reads_back(body: bytes) -> bool:
     return True
 
 
-def _batches(database: sqlite3.Connection, table: Table, *, careful: bool, skip: int) -> Iterator[list[bytes]]:
+def _batches(database: sqlite3.Connection, table: Table, *, careful: bool, skip: int) -> Generator[list[bytes]]:
     expression = literals.row_expression(table.dumped_columns, careful=careful)
     # NOT INDEXED: in the order of the table itself, never that of an index which happens to hold every column.
     # OFFSET passes over rows without formatting them.
-    cursor = database.execute(
-        f"SELECT {expression} FROM {checks.identifier(table.name)} NOT INDEXED LIMIT -1 OFFSET {skip}"  # noqa: S608 - quoted
-    )
+    name = checks.identifier(table.name)
+    sql = f"SELECT {expression} FROM {name} NOT INDEXED LIMIT -1 OFFSET {skip}"  # noqa: S608 - a quoted identifier
     rows: list[bytes] = []
     size, row_limit = 0, STATEMENT_EXPRESSIONS
-    for (row,) in cursor:
-        if len(row) > LARGEST_ROW:
-            raise SourceError(_too_large(table))
-        rows.append(row)
-        size += len(row)
-        if size >= STATEMENT_BYTES or len(rows) >= row_limit:
-            yield rows
-            # As many rows as the expressions in this one allow, or what looks like one: counting those of every row
-            # takes as long as writing it.
-            expressions = row.count(b"e0") + row.count(b"(") - 1
-            row_limit = max(STATEMENT_EXPRESSIONS // expressions, 1) if expressions else STATEMENT_BYTES
-            rows, size = [], 0
+    # Closed whatever happens: a statement that an error's traceback keeps open holds the database, connection or not.
+    with contextlib.closing(database.execute(sql)) as cursor:
+        for (row,) in cursor:
+            if len(row) > LARGEST_ROW:
+                raise SourceError(_too_large(table))
+            rows.append(row)
+            size += len(row)
+            if size >= STATEMENT_BYTES or len(rows) >= row_limit:
+                yield rows
+                # As many rows as the expressions in this one allow, or what looks like one: counting those of every row
+                # takes as long as writing it.
+                expressions = row.count(b"e0") + row.count(b"(") - 1
+                row_limit = max(STATEMENT_EXPRESSIONS // expressions, 1) if expressions else STATEMENT_BYTES
+                rows, size = [], 0
     if rows:
         yield rows
 
 
 def _too_large(table: Table) -> str:
     return f"a row of table {table.name!r} is longer than {LARGEST_ROW >> 20} MiB as SQL text{USE_NATIVE}"
-
-
-def _require_counted(objects: tuple[ObjectEvidence, ...], rows_written: dict[str, int]) -> None:
-    for table_evidence in objects:
-        if table_evidence.rows is not None and rows_written[table_evidence.path] != table_evidence.rows:
-            raise IntegrityError(
-                checks.miscount_message(table_evidence.path, rows_written[table_evidence.path], table_evidence.rows)
-            )

@@ -1,4 +1,4 @@
-"""Building a database from a dump in either format."""
+"""Building a database from a dump in any format."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from dumpty import Dump, Evidence
 
 
-def load(dump: Dump, part: str, *, check: bool, ignore: Collection[str] = ()) -> Evidence:
+def load(
+    dump: Dump, part: str, *, check: bool, ignore: Collection[str] = (), tables: Collection[str] | None = None
+) -> Evidence:
     """Build the database ``part``, a new file and its owner's alone, from ``dump``, and prove it.
 
-    Differences of the kinds ``ignore`` from ``dump.evidence`` (see ``dumpty.Difference``) are none.
+    Differences of the kinds ``ignore`` from ``dump.evidence`` (see ``dumpty.Difference``) are none. Of a dump
+    in parts ``tables`` (``folded`` names), where these are given, are all whose rows are loaded.
 
     Raises:
         IntegrityError: the dump is damaged, or not what was dumped.
         SourceError: there is no room for it.
     """
     create_file(part)
-    load_format = load_image if dump.format == "native" else load_text
-    return load_format(dump, part, check=check, ignore=ignore)
+    if dump.format == "native":
+        return load_image(dump, part, check=check, ignore=ignore)
+    return load_text(dump, part, check=check, ignore=ignore, tables=tables)

@@ -27,6 +27,11 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def folded(name: str) -> str:
+    """Return ``name`` as SQLite compares it: letters of ASCII are equal in both cases, and no others are."""
+    return name.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+
+
 def versions() -> dict[str, str]:
     """Return the versions that belong into evidence."""
     return {"sqlite": sqlite3.sqlite_version}

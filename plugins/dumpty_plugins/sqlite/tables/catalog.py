@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dumpty_plugins.sqlite.schema.checks import folded
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Mapping
@@ -44,11 +46,6 @@ class Catalog:
         """Return the table, view or index of that name; a trigger may share it."""
         matches = (e for e in self.entries if e.kind != "trigger" and folded(e.name) == folded(name))
         return next(matches, None)
-
-
-def folded(name: str) -> str:
-    """Return ``name`` as SQLite compares it: letters of ASCII are equal in both cases, and no others are."""
-    return name.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
 
 
 def read_catalog(database: sqlite3.Connection) -> Catalog:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dumpty import SourceError, TargetNotEmpty
-from dumpty_plugins.sqlite.tables.catalog import Catalog, folded
+from dumpty_plugins.sqlite.schema.checks import folded
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from dumpty_plugins.sqlite.tables.catalog import Catalog
     from dumpty_plugins.sqlite.tables.selection import Selected
 
 _KINDS = {"view": "a view", "virtual": "a virtual table", "shadow": "a part of a virtual table", "index": "an index"}

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dumpty import IntegrityError, SourceError
-from dumpty_plugins.sqlite.schema.checks import identifier
+from dumpty_plugins.sqlite.schema.checks import folded, identifier
 from dumpty_plugins.sqlite.schema.guard import Guard
-from dumpty_plugins.sqlite.tables.catalog import Catalog, Entry, folded, read_catalog
+from dumpty_plugins.sqlite.tables.catalog import Catalog, Entry, read_catalog
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

@@ -9,8 +9,8 @@ from msgspec import structs
 
 from dumpty import Evidence, IntegrityError, require_same_evidence
 from dumpty_plugins.sqlite.schema import checks
-from dumpty_plugins.sqlite.schema.checks import identifier
-from dumpty_plugins.sqlite.tables.catalog import Catalog, folded, read_catalog
+from dumpty_plugins.sqlite.schema.checks import folded, identifier, path_of
+from dumpty_plugins.sqlite.tables.catalog import Catalog, read_catalog
 from dumpty_plugins.sqlite.tables.conflicts import require_free, require_parents
 from dumpty_plugins.sqlite.tables.definitions import Definitions, define, mentioned, read_definitions
 from dumpty_plugins.sqlite.tables.references import Children, rehearse, require_references
@@ -43,11 +43,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Scratch:
-    """The database that the dump was loaded into: a connection that only reads, its path, and a free path beside it."""
+    """The database that the dump was loaded into: a connection that only reads, its path, and a free path beside it.
+
+    ``tables`` are those whose rows it has, by their ``folded`` names; None for all.
+    """
 
     database: sqlite3.Connection
     path: str
     recoded_path: str
+    tables: frozenset[str] | None
 
 
 def put_tables(database: sqlite3.Connection, scratch: Scratch, request: Request) -> Evidence:
@@ -60,6 +64,12 @@ def put_tables(database: sqlite3.Connection, scratch: Scratch, request: Request)
     """
     source_catalog, before = read_catalog(scratch.database), read_catalog(database)
     selection = select(scratch.database, source_catalog, request.tables)
+    loaded = scratch.tables
+    if missing := [s.path for s in selection if loaded is not None and folded(path_of(s.old)) not in loaded]:
+        raise IntegrityError(
+            f"no part of the dump says that it holds rows of {', '.join(missing)}, so it cannot be restored alone:"
+            " restore all of the backup into a new database"
+        )
     names = {s.path: s.new for s in selection}
     replaced = require_free(request.target, before, names, overwrite=request.overwrite)
     require_parents(request.target, before, source_catalog, selection)
@@ -73,7 +83,7 @@ def put_tables(database: sqlite3.Connection, scratch: Scratch, request: Request)
     _attach(database, scratch, source_catalog, selection)
     _make(database, scratch, definitions, selection)
     _require_catalog(before, read_catalog(database), definitions, {folded(s.new) for s in selection} | gone)
-    require_references(request.target, database, scratch.database, selection)
+    require_references(request.target, database, scratch.database, selection, scratch.tables)
     children.require_kept(request.target)
     objects = _count(database, scratch, selection, request)
     notes = (*definitions.notes, *_notes_of_virtual_tables(before, gone))

@@ -8,14 +8,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from dumpty import SourceError
-from dumpty_plugins.sqlite.schema.checks import identifier
-from dumpty_plugins.sqlite.tables.catalog import Catalog, folded
+from dumpty_plugins.sqlite.schema.checks import folded, identifier, path_of
 from dumpty_plugins.sqlite.tables.definitions import define
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from dumpty_plugins.sqlite.tables.catalog import Entry
+    from dumpty_plugins.sqlite.tables.catalog import Catalog, Entry
     from dumpty_plugins.sqlite.tables.definitions import Definitions
     from dumpty_plugins.sqlite.tables.selection import Selected
 
@@ -85,15 +84,23 @@ class Children:
 
 
 def require_references(
-    target: str, database: sqlite3.Connection, scratch: sqlite3.Connection, selection: Iterable[Selected]
+    target: str,
+    database: sqlite3.Connection,
+    scratch: sqlite3.Connection,
+    selection: Iterable[Selected],
+    loaded: Collection[str] | None,
 ) -> None:
     """Check that the rows which were restored refer to nothing only where they did so in the backup.
+
+    Where ``scratch`` has the rows of the tables ``loaded`` alone, nobody can tell what they referred to in its others:
+    there all of them have to refer to something.
 
     Raises:
         SourceError: some refer to what the target does not have.
     """
     for s in selection:
-        if not s.parents or (before := dangling(scratch, s.old)) is None:
+        known = None if loaded is None else _keys_into(scratch, s.old, loaded)
+        if not s.parents or (before := dangling(scratch, s.old, known)) is None:
             continue
         after = dangling(database, s.new)
         if after is None:
@@ -102,10 +109,19 @@ def require_references(
             text = f"{_rows(lost)} of {s.path} would refer by foreign keys to what {target} does not have"
         else:
             continue
+        already = "" if known is None else "; so, too, where they referred to nothing in the backup already"
         raise SourceError(
             f"{text}; nothing was restored: restore what they refer to as well, under another name where the target has"
-            f" it (--table {s.path}={s.path}_before,OTHER=OTHER_before)"
+            f" it (--table {s.path}={s.path}_before,OTHER=OTHER_before){already}"
         )
+
+
+def _keys_into(database: sqlite3.Connection, table: str, loaded: Collection[str]) -> set[int]:
+    """Return the foreign keys of a table that lead into tables which are ``loaded``, or into none that there is."""
+    there = "EXISTS (SELECT 1 FROM sqlite_schema s WHERE s.type = 'table' AND s.name = f.\"table\" COLLATE NOCASE)"
+    keys = database.execute(f'SELECT id, "table", {there} FROM pragma_foreign_key_list(?) f', (table,)).fetchall()  # noqa: S608
+    texts = ((key, parent.decode("utf-8", "backslashreplace"), exists) for key, parent, exists in keys)
+    return {key for key, parent, exists in texts if not exists or folded(path_of(parent)) in loaded}
 
 
 def _rows(count: int) -> str:

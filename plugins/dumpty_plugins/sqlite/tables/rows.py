@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from dumpty import IntegrityError, SourceError
 from dumpty_plugins.sqlite.dumping.literals import CODECS, NOT_THROUGH_UTF16
 from dumpty_plugins.sqlite.files.connection import connect, create_file, uri_of
-from dumpty_plugins.sqlite.schema.checks import identifier
-from dumpty_plugins.sqlite.tables.catalog import folded
+from dumpty_plugins.sqlite.schema.checks import folded, identifier
 from dumpty_plugins.sqlite.tables.definitions import define
 
 if TYPE_CHECKING:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumpty import OptionError, SourceError
-from dumpty_plugins.sqlite.schema.checks import path_of
+from dumpty_plugins.sqlite.schema.checks import folded, path_of
 from dumpty_plugins.sqlite.schema.definitions import Table, has_autoincrement, table_of
-from dumpty_plugins.sqlite.tables.catalog import Catalog, Entry, folded
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Mapping
+
+    from dumpty_plugins.sqlite.tables.catalog import Catalog, Entry
 
 _SHOWN = 5
 _NOT_ALONE = {
