@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from playwright.sync_api import expect
 from support.chromium import WIDTHS, findings
 from support.history import age
 
@@ -52,13 +53,21 @@ def every_page(page, site):
     return [*PAGES, database, backup, run]
 
 
+expect.set_options(timeout=30_000)  # as long as everything else of a page is waited for
+
+
+def require_heading(page, text):
+    """Wait until a page is there that has this heading."""
+    expect(page.get_by_role("heading", level=1)).to_have_text(text, use_inner_text=True)
+
+
 def test_a_broken_job_is_found_and_a_backup_restored_by_what_is_shown(site, visit, dumpty, tmp_path):
     page = visit(permissions=["clipboard-read", "clipboard-write"])
     page.goto(site.url)
     found = page.get_by_role("region", name=re.compile("Somebody should look at 1 thing"))
     assert f"there is no database file {tmp_path}/blog.db" in found.inner_text()
     found.get_by_role("link", name="blog").click()
-    assert page.get_by_role("heading", level=1).inner_text() == "blog failed"
+    require_heading(page, "blog failed")
     page.get_by_role("region", name="Backups").get_by_role("link").first.click()
     page.get_by_role("region", name="Restore it").get_by_role("button", name="Copy").click()
     page.get_by_role("button", name="Copied").wait_for()
@@ -94,15 +103,15 @@ def test_without_scripts_all_is_there(site, visit):
     page = visit(java_script_enabled=False)
     page.goto(site.url)
     page.get_by_role("navigation", name="Pages of dumpty").get_by_role("link", name="Calendar").click()
-    assert page.locator("rect.gap").count() == 4
+    expect(page.locator("rect.gap")).to_have_count(4)  # a click does not wait for what it leads to
     page.get_by_role("link", name="shop").click()
-    assert page.get_by_role("img", name=re.compile(r"^Rows of 28 backups")).count() == 1
+    expect(page.get_by_role("img", name=re.compile(r"^Rows of 28 backups"))).to_have_count(1)
     page.get_by_role("button", name="Look again").click()
-    assert page.get_by_role("heading", level=1).inner_text() == "shop ok"
+    require_heading(page, "shop ok")
     page.goto(site.url)
     page.get_by_label("Find").fill("blo")
     page.get_by_role("button", name="Find").click()
-    assert page.get_by_role("rowheader").all_inner_texts() == ["blog"]
+    expect(page.get_by_role("rowheader")).to_have_text(["blog"], use_inner_text=True)
 
 
 def test_times_are_of_the_readers_zone_where_that_is_asked_for(site, visit):
@@ -177,7 +186,7 @@ def test_the_token_is_asked_for_once_and_a_restore_is_then_a_click(site, serve, 
     assert findings(page) == []
     page.get_by_label("Access token").fill(TOKEN)
     page.get_by_role("button", name="Log in").click()
-    assert page.get_by_role("heading", level=1).inner_text() == "Databases"
+    require_heading(page, "Databases")
     backup = next(address for address in every_page(page, SimpleNamespace(url=url)) if "/backups/" in address)
     for address in ("/runs", backup):
         page.goto(url + address)

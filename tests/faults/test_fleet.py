@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -122,6 +123,7 @@ def test_a_worker_that_was_taken_for_dead_makes_no_second_backup(fleet):
 
     def falls_asleep():
         sleeper.send_signal(signal.SIGSTOP)
+        os.waitpid(sleeper.pid, os.WUNTRACED)  # till then a thread of it may go on, and be done with its backup
         if fleet.begun_by(sleeper):
             return True
         sleeper.send_signal(signal.SIGCONT)
