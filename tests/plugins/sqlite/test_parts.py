@@ -68,7 +68,7 @@ def test_small_tables_share_a_part_and_a_large_one_has_ranges_in_several(long, t
     assert "sqlite_sequence" not in {path for held in holding(made) for path, *_ in held}
 
 
-def test_a_part_is_an_eighth_of_a_gigabyte_where_a_database_is_that_large_and_eight_megabytes_at_least(long, tmp_path):
+def test_a_part_has_eight_megabytes_unless_another_size_is_asked_for(long, tmp_path):
     assert len(dumped(long, tmp_path / "dump", "parallel").parts) == 3
     with pytest.raises(OptionError, match="part_size is a number of bytes"):
         dumped(long, tmp_path / "other", "parallel", part_size=-1)
@@ -89,7 +89,7 @@ def test_without_being_named_it_is_never_taken(manager, long):
     assert made.backup.format == "native"
 
 
-def test_each_part_is_the_beginning_or_the_goingon_of_what_the_sqlite3_program_loads(long, tmp_path):
+def test_each_part_says_what_it_is_and_that_it_is_whole(long, tmp_path):
     made = dumped(long, tmp_path / "dump", "parallel", part_size=1 << 20)
     for part in made.parts:
         text = part.file.read_bytes()
