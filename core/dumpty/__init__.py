@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from dumpty.toolkit.http import post_http as post_http
     from dumpty.toolkit.http import require_http_url as require_http_url
     from dumpty.toolkit.messages import message_json as message_json
+    from dumpty.toolkit.parts import parts_by_section as parts_by_section
     from dumpty.toolkit.relaying import relay_command as relay_command
     from dumpty.toolkit.replacement import Replacement as Replacement
     from dumpty.toolkit.sources import database_file as database_file
@@ -223,6 +224,7 @@ _EXPORTS = {
     "dumpty.toolkit.globbing": ("database_files",),
     "dumpty.toolkit.http": ("post_http", "require_http_url"),
     "dumpty.toolkit.messages": ("message_json",),
+    "dumpty.toolkit.parts": ("parts_by_section",),
     "dumpty.toolkit.replacement": ("Replacement",),
     "dumpty.toolkit.sources": ("database_file", "refuse_unknown_parameters"),
     "dumpty.toolkit.relaying": ("relay_command",),

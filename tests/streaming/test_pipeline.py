@@ -409,7 +409,7 @@ class DirectoryDriver(ToyDriver):
 
 def test_a_format_that_is_a_directory_is_refused_where_one_file_is_wanted(top):
     _, result = back_up(top, DirectoryDriver(db=DATA))
-    refused(top, result, "the format directory is a directory, and a backup here is one file; use sql")
+    refused(top, result, "the format directory is a directory, and a repository holds files; use sql")
 
 
 def run_directory(top, effect, stages=()):

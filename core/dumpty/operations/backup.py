@@ -259,7 +259,7 @@ def _formats(driver: Plugin, name: str | None, options: Options, encryption: Enc
     formats = driver.formats(name)
     if formats[0].directory:
         streams = ", ".join(f.name for f in driver.described.formats if not f.directory)
-        raise OptionError(f"the format {formats[0].name} is a directory, and a backup here is one file; use {streams}")
+        raise OptionError(f"the format {formats[0].name} is a directory, and a repository holds files; use {streams}")
     for dump_format in formats:
         _require_cipher(dump_format, options, encryption)
     return formats

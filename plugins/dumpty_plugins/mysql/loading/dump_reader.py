@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dumpty import IntegrityError
+from dumpty import IntegrityError, parts_by_section
 from dumpty.process import masks
 from dumpty_plugins.mysql.dumping.script_writer import Totals
 from dumpty_plugins.mysql.loading.allowlist import INSERT, STORED_OBJECTS, Statement
@@ -134,20 +134,8 @@ def parts_in_order(dump: Dump) -> tuple[DumpPart, ...]:
     Raises:
         IntegrityError: they are not what a backup makes.
     """
-    by_section: dict[Section, list[DumpPart]] = {}
-    for part in dump.parts:
-        by_section.setdefault(part.section, []).append(part)
-    first, last = by_section.pop("pre-data", []), by_section.pop("post-data", [])
-    rows = by_section.pop("data", [])
-    if len(first) != 1 or len(last) != 1 or by_section:
-        others = sum(map(len, by_section.values()))
-        raise IntegrityError(
-            "a dump in parts has one with its tables, one with its views, routines, triggers and events, and between "
-            f"them parts with rows; this one has {len(first)}, {len(last)} and {others} others: is it forged?"
-        )
-    if first[0].tables or last[0].tables or not all(part.tables for part in rows):
-        raise IntegrityError("a part of the dump does not say which rows it holds, or should hold none: is it forged?")
-    return (*first, *_by_table(rows), *last)
+    first, rows, last = parts_by_section(dump=dump)
+    return (first, *_by_table(rows), last)
 
 
 def _by_table(parts: Sequence[DumpPart]) -> list[DumpPart]:

@@ -6,16 +6,16 @@ import re
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from dumpty import IntegrityError
+from dumpty import IntegrityError, parts_by_section
 from dumpty.process import BLOCK
 from dumpty_plugins.sqlite.dumping.parts import END_OF_PART
 from dumpty_plugins.sqlite.dumping.text_dump import HEADER, LARGEST_ROW
 from dumpty_plugins.sqlite.schema.checks import folded
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator
 
-    from dumpty import Dump, DumpPart, Reader, Section
+    from dumpty import Dump, Reader
 
 __all__ = ["Statements", "statements_of"]
 
@@ -68,7 +68,7 @@ class _InParts(Statements):
         self._wanted = tables
 
     def __iter__(self) -> Iterator[str]:
-        first, rows, last = _by_section(self._dump.parts)
+        first, rows, last = parts_by_section(dump=self._dump)
         for part in (first, *rows, last):
             with closing(part.open()) as reader:
                 script = _Script(reader, len(part.tables))
@@ -79,23 +79,6 @@ class _InParts(Statements):
                 self._take_totals(script)
             elif script.totals is not None:
                 raise IntegrityError("a part of the dump ends as if it were the last one: is it forged?")
-
-
-def _by_section(parts: Sequence[DumpPart]) -> tuple[DumpPart, list[DumpPart], DumpPart]:
-    by_section: dict[Section, list[DumpPart]] = {}
-    for part in parts:
-        by_section.setdefault(part.section, []).append(part)
-    first, last = by_section.pop("pre-data", []), by_section.pop("post-data", [])
-    rows = by_section.pop("data", [])
-    if len(first) != 1 or len(last) != 1 or by_section:
-        others = sum(map(len, by_section.values()))
-        raise IntegrityError(
-            "a dump in parts has one with its tables, one with its indexes and triggers, and between them parts with "
-            f"rows; this one has {len(first)}, {len(last)} and {others} others: is it forged?"
-        )
-    if first[0].tables or last[0].tables or not all(part.tables for part in rows):
-        raise IntegrityError("a part of the dump does not say which rows it holds, or should hold none: is it forged?")
-    return first[0], rows, last[0]
 
 
 class _Script:
