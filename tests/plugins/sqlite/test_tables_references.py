@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from plugins.sqlite.contents import contents, make, open_database, rows_of
 from plugins.sqlite.tables import backed_up, cells, definitions, put_back, refused
 
@@ -104,15 +105,27 @@ def test_functions_that_only_the_application_has_keep_no_trigger_out(manager, tm
     assert cells(path, "t") == [("x",)]
 
 
-def test_full_text_tables_and_their_parts_are_not_restored_alone(manager, tmp_path, form):
+VIRTUAL = {
+    "full text": ("fts5(a)", "f(a) VALUES ('x')", "f_content"),
+    "older full text": ("fts4(a)", "f(a) VALUES ('x')", "f_segdir"),
+    "R-tree": ("rtree(id, low, high)", "f VALUES (1, 2, 3)", "f_node"),
+}
+
+
+@pytest.mark.parametrize("kind", VIRTUAL)
+def test_virtual_tables_and_those_that_they_are_kept_in_are_not_restored_alone(manager, tmp_path, form, kind):
+    module, values, kept_in = VIRTUAL[kind]
     path = make(
-        tmp_path / "fts.db", "CREATE VIRTUAL TABLE f USING fts5(a); INSERT INTO f VALUES ('x'); CREATE TABLE t(a)"
+        tmp_path / "v.db",
+        f"CREATE VIRTUAL TABLE f USING {module}; INSERT INTO {values}; CREATE TABLE t(a); INSERT INTO t VALUES (7)",
     )
     backup = backed_up(manager, path, form)
-    for name, message in (("f", "is a virtual table"), ("f_content", "belongs to a virtual table")):
+    for name, message in (("f", "is a virtual table"), (kept_in, "belongs to a virtual table")):
         text = refused(manager, backup, tmp_path / "new.db", [name], SourceError)
         assert f"{name} {message}" in text
         assert "restore all of the backup into a new database" in text
+    put_back(manager, backup, tmp_path / "new.db", ["t"])
+    assert cells(tmp_path / "new.db", "t") == [(7,)]
 
 
 def test_an_external_full_text_index_is_kept_by_triggers_that_come_along(manager, tmp_path, form, caplog):

@@ -46,7 +46,7 @@ def load_text(
             interruptible(database, functools.partial(_execute, database, statements))
         with contextlib.closing(connect(part, "rw")) as database:  # nothing cached, and no authorizer
             if check:
-                require_sound(database)
+                require_sound(database, tables)
             objects = interruptible(database, functools.partial(checks.count_tables, database))
     loaded = (len(objects), sum(table_evidence.rows or 0 for table_evidence in objects))
     if tables is None and loaded != (statements.tables, statements.rows):
