@@ -117,15 +117,17 @@ def test_virtual_tables_and_those_that_they_are_kept_in_are_not_restored_alone(m
     module, values, kept_in = VIRTUAL[kind]
     path = make(
         tmp_path / "v.db",
-        f"CREATE VIRTUAL TABLE f USING {module}; INSERT INTO {values}; CREATE TABLE t(a); INSERT INTO t VALUES (7)",
+        f"CREATE VIRTUAL TABLE f USING {module}; INSERT INTO {values};"
+        "CREATE TABLE t(a); INSERT INTO t VALUES (7); CREATE TABLE '1'(a); INSERT INTO '1' VALUES (8)",
     )
     backup = backed_up(manager, path, form)
     for name, message in (("f", "is a virtual table"), (kept_in, "belongs to a virtual table")):
         text = refused(manager, backup, tmp_path / "new.db", [name], SourceError)
         assert f"{name} {message}" in text
         assert "restore all of the backup into a new database" in text
-    put_back(manager, backup, tmp_path / "new.db", ["t"])
+    put_back(manager, backup, tmp_path / "new.db", ["t", "1"])
     assert cells(tmp_path / "new.db", "t") == [(7,)]
+    assert cells(tmp_path / "new.db", "1") == [(8,)]
 
 
 def test_an_external_full_text_index_is_kept_by_triggers_that_come_along(manager, tmp_path, form, caplog):

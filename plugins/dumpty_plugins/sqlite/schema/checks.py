@@ -206,10 +206,23 @@ def count_table(database: sqlite3.Connection, path: str, *, fingerprinted: bool 
     return ObjectEvidence(path=path_of(path), rows=rows, fingerprint=digest)
 
 
+def has_virtual_tables(database: sqlite3.Connection) -> bool:
+    """Return whether there is a table that a module keeps, perhaps in other tables."""
+    return bool(
+        database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND rootpage = 0 LIMIT 1").fetchall()
+    )
+
+
+def is_checked_alone(name: str) -> bool:
+    """Return whether ``damage_of_table`` looks at the table of that name alone, in every version of SQLite.
+
+    Older ones take a number for that of the findings that are asked for, and look at all tables.
+    """
+    return not name.lstrip("+-").isdigit()
+
+
 def damage_of_table(database: sqlite3.Connection, name: str) -> str:
     """Run ``PRAGMA quick_check`` on one table, and return what it finds, as ``Findings.damage``."""
-    if name.lstrip("+-").isdigit():
-        return ""  # would be taken for the number of findings that are asked for
     lines = _lines(query(database, f"PRAGMA main.quick_check({identifier(name)})"))
     return "; ".join([line for line in lines if not _ODDITY.match(line)][:_FINDINGS_SHOWN])
 
