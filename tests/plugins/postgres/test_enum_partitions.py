@@ -23,9 +23,9 @@ CREATE TABLE plain AS SELECT 1 AS x;
 INSERT INTO t SELECT m, n FROM unnest(enum_range(NULL::mood)) WITH ORDINALITY AS e(m, i), generate_series(1, 60) n
     WHERE n > i;
 """
-"""Each label has a number of rows of its own, so that no two ways to spread them look the same."""
 ALL = "SELECT m::text, n, twice FROM t ORDER BY 1, 2"
-SPREAD = "SELECT tableoid::regclass::text, count(*) FROM t GROUP BY 1 ORDER BY 1"
+WHERE = "SELECT DISTINCT m::text, tableoid::regclass::text FROM low ORDER BY 1"
+"""The partition of each label; two databases agree on that of all 24 once in 16 million times."""
 LOW, HIGH = sum(49 - i for i in range(1, 25)), 24 * 11
 
 
@@ -59,7 +59,7 @@ def test_the_rows_come_back_and_are_counted_as_those_of_the_outermost_table(dbs,
     copy = dbs.name()
     manager.restore(backup.id, dbs.server.url(copy)).raise_for_error()
     assert dbs.server.execute(ALL, database=copy) == dbs.server.execute(ALL, database=name)
-    assert dbs.server.execute(SPREAD, database=copy) != dbs.server.execute(SPREAD, database=name)
+    assert dbs.server.execute(WHERE, database=copy) != dbs.server.execute(WHERE, database=name)
 
 
 @pytest.mark.parametrize("form", ["sql", "native"])
