@@ -412,6 +412,7 @@ def test_where_no_scheduler_or_worker_is_the_run_is_not_begun(dumpty, configure,
         nobody.bind(("127.0.0.1", 0))
         result = dumpty("run", "--workers", f"tcp://127.0.0.1:{nobody.getsockname()[1]}")
     assert (result.status, "no scheduler answers at tcp://127.0.0.1" in result.err) == (1, True)
+    monkeypatch.setattr("dumpty.jobs.fleet.joining._ANSWER_SECONDS", 60)
     result = dumpty("run", "--workers", cluster.address)
     assert (result.status, "has no workers: start some" in result.err) == (1, True)
     assert not os.path.exists("backups")

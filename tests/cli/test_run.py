@@ -409,10 +409,10 @@ def test_what_the_deadline_left_undone_is_a_failure(dumpty, configure, database,
 
     real = Upkeep.run
     monkeypatch.setattr(Upkeep, "run", lambda self: (self._stop.wait(60), real(self)))
-    configure(job("shop", database("shop"), deadline='"1s"', keep="{ last = 1 }"))
+    configure(job("shop", database("shop"), deadline='"5s"', keep="{ last = 1 }"))
     result = dumpty("run", "--json")
     assert (result.status, outcomes(result), len(backups(tmp_path))) == (1, {"shop": "failed"}, 1)
-    assert "the deadline of 1s of the job shop has passed: the backups are made" in result.json["jobs"][0]["error"]
+    assert "the deadline of 5s of the job shop has passed: the backups are made" in result.json["jobs"][0]["error"]
 
 
 def test_a_secret_that_takes_too_long_is_given_up_at_the_deadline(dumpty, configure, database):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import pty
 import re
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from support.places import left_over
+from support.ways import running
 
 from dumpty.cli.second_signal import ECHO_SECONDS
 from dumpty.url import parse_url
@@ -307,18 +307,11 @@ def test_postgresql_has_psql_and_its_variables(make, program, postgres, on_termi
     found = subprocess.run(["psql", "-XAtc", "SELECT count(*) FROM orders", url], capture_output=True, check=True)
     assert found.stdout == b"2\n"
     assert secret
-    assert not any(secret.encode() in Path(p).read_bytes() for p in glob.glob("/proc/[0-9]*/cmdline") if _exists(p))
+    assert not running(secret)
     shell.type("SELECT 'rows ' || count(*) FROM orders;\n")
     shell.said("rows 2")
     shell.type("\\q\n")
     assert shell.end() == 0
-
-
-def _exists(path: str) -> bool:
-    with contextlib.suppress(OSError):
-        Path(path).read_bytes()
-        return True
-    return False
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "mysql"])

@@ -206,7 +206,8 @@ def test_a_damaged_manifest_is_found_and_named_and_hides_no_other(pair, way, pla
         problems = manager.listing().problems
         assert path.name in " ".join(map(str, problems)), event
         assert all(isinstance(p, ManifestError) for p in problems)
-        assert "damaged" in refused(manager, place, backup, event)
+        said = refused(manager, place, backup, event)
+        assert "damaged" in said or "newer dumpty" in said, event  # a bit of its version was flipped
         if way is not swap:
             assert [b.id for b in manager.list_backups()] == [other.id], event
             manager.verify(other.id)

@@ -10,7 +10,8 @@ the installed program does, with the fault that the order asks for:
 - ``request``: SIGKILL when the answer to the n-th request over HTTP has come, or the n-th SFTP packet is sent;
 - ``clock``: seconds to add to the clock, one more each time it is asked, the last one from then on;
 - ``until``: SIGTERM once a run, or what was told, is written down in this folder and let go of;
-- ``signal`` and ``delay``: the signal is sent so many seconds after the child is ready for signals.
+- ``signal`` and ``delay``: the signal is sent so many seconds after the child is ready for signals, and after ``once``,
+  a file, has something in it.
 """
 
 from __future__ import annotations
@@ -223,6 +224,18 @@ def ready_for_signals(child: int) -> None:
             time.sleep(0.0002)
 
 
+def is_over(child: int) -> bool:
+    """Return whether a child has ended; nobody has waited for it yet."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def has_content(path: str) -> bool:
+    """Return whether there is a file, and anything in it."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.getsize(path) > 0
+    return False
+
+
 def fork(order: dict) -> dict:
     """Run one child to its end and return what became of it."""
     began = time.monotonic()
@@ -238,8 +251,10 @@ def fork(order: dict) -> dict:
     fired = False
     if order.get("signal"):
         ready_for_signals(child)
+        while order.get("once") and not is_over(child) and not has_content(order["once"]):
+            time.sleep(0.01)
         time.sleep(order["delay"])
-        fired = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        fired = not is_over(child)
         os.kill(child, order["signal"])
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return {"status": status, "seconds": time.monotonic() - began, "fired": fired}

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 import pytest
 from support.mariadb_server import PASSWORD
+from support.ports import free_port
 from support.reacher import ROWS, SECRET, done, tcp
 from support.sftp_server import SSHServer
 from support.ways import At, command_lines, eventually, gone, running, signal_all, ssh_url
@@ -174,9 +174,7 @@ def test_a_key_that_nobody_knows_is_said(manager, postgres, shop, ssh_server, ss
 
 
 def test_a_server_that_is_not_there_is_said_in_the_words_of_who_looked(manager, postgres, shop, via):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     error = failure(manager.create_backup(f"postgresql://reacher:{quote(SECRET)}@localhost:{port}/{shop}", via=via))
     assert "Connection refused" in error
     assert f"cannot reach postgresql://reacher:***@localhost:{port}/{shop} by ssh://" in error

@@ -89,7 +89,7 @@ def test_what_somebody_else_did_or_does_is_his_to_tell(run, service):
     run(due=True, schedule='"0 0 1 1 *"')
     assert len(service.paths) == 2
     assert run(due=True, schedule='"0 0 1 1 *"').outcome == "skipped"
-    with BackupManager(run.place / "backups").claim_run("shop", "20261126T030000Z"):
+    with BackupManager(run.place / "backups").claim_run("shop", f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"):
         assert run().error_type == "Locked"
     assert service.paths == []
 
@@ -148,7 +148,7 @@ def test_a_service_that_never_answers_is_given_up(run, service, monkeypatch):
 
 def test_a_beginning_that_was_not_heard_of_keeps_nobody_from_hearing_of_the_end(run, service, monkeypatch):
     monkeypatch.setattr(notifying, "_PATIENCE_SECONDS", -1.0)
-    monkeypatch.setattr(notifying, "_BEAT_SECONDS", 0.5)
+    monkeypatch.setattr(notifying, "_BEAT_SECONDS", 2.0)
     released = threading.Event()
     service.meanwhile = lambda path: path.endswith("/start") and released.wait(60)
     try:

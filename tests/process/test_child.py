@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -288,12 +289,13 @@ def test_killing_twice_and_after_the_end_is_harmless():
 
 
 def test_no_thread_and_no_descriptor_is_left():
+    gc.collect()  # what earlier tests left
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         run(["cat"], stdin=b"x")
         with pytest.raises(CommandError):
             run(["false"])
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
     assert not [t for t in threading.enumerate() if t.name.endswith(("-stderr", "-stdout"))]
 
 

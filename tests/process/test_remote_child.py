@@ -179,7 +179,7 @@ def test_a_program_that_fails_before_it_has_read_all_is_no_matter_of_the_way(way
 def test_a_file_that_becomes_shorter_while_it_is_sent_is_no_input(way, tmp_path):
     path = tmp_path / "data"
     path.write_bytes(bytes(20 << 20))
-    with RemoteChild(way, ["sh", "-c", "sleep 1; cat >/dev/null"], stdin=path) as child:
+    with RemoteChild(way, ["sh", "-c", "sleep 3; cat >/dev/null"], stdin=path) as child:
         os.truncate(path, 1000)
         with pytest.raises(OSError, match="became shorter"):
             child.wait()

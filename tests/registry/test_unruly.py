@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import sqlite3
 import subprocess
@@ -210,15 +211,15 @@ def test_a_plugin_that_hangs_for_a_moment_on_import_works_and_is_named(install, 
     assert BackupManager(str(tmp_path)).create_backup("slow://host/db").success
     ran = dumpty("plugins", plugin_folders=["slow"])
     assert ran.status == 0
-    (line,) = [line for line in ran.out.splitlines() if "took" in line]
-    assert "plugin 'slow' of dumpty-slow 1.0 took 0." in line
+    (line,) = [line for line in ran.out.splitlines() if "took" in line and "dumpty-slow" in line]
+    assert re.search(r"plugin 'slow' of dumpty-slow 1\.0 took \d", line)
     assert "DUMPTY_DISABLE_PLUGINS=dumpty-slow:slow" in line
     seconds = {
         p["name"]: p["load_seconds"]
         for p in json.loads(dumpty("plugins", "--json", plugin_folders=["slow"]).out)["plugins"]
     }
     assert seconds["slow"] >= 0.6
-    assert seconds["sha256"] < 0.6
+    assert seconds["sha256"] < seconds["slow"]
 
 
 def test_among_all_of_them_every_other_plugin_works_and_each_is_listed_by_its_distribution(dumpty, tmp_path, shop):

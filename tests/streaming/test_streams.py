@@ -575,7 +575,7 @@ def interrupted_while_it_waits(busy):
     def interrupt(waiting):
         wait_until_waiting(waiting)
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.2)
+        time.sleep(1)  # until it has come
         busy.free.set()
 
     thread = threading.Thread(target=interrupt, args=(threading.current_thread(),))

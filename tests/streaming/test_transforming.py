@@ -6,6 +6,7 @@ import threading
 import tracemalloc
 
 import pytest
+from support.toys import threads_ended
 
 from dumpty import PluginError, TransformingReader, TransformingWriter
 
@@ -63,17 +64,10 @@ def drain(reader):
         pass
 
 
-def threads() -> set[str]:
-    return {t.name for t in threading.enumerate() if t.name.startswith("dumpty-transform")}
-
-
 @pytest.fixture(autouse=True)
 def _no_thread_is_left():
     yield
-    for thread in threading.enumerate():
-        if thread.name.startswith("dumpty-transform"):
-            thread.join(10)
-    assert threads() == set()
+    assert threads_ended("dumpty-transform")
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, 3_000_000])
@@ -158,7 +152,7 @@ def test_what_is_abandoned_ends_its_thread_and_takes_nothing_more(written):
     writer = TransformingWriter(Sink(), hiding)
     writer.write(bytes(written))
     writer.abandon()
-    assert threads() == set()
+    assert threads_ended("dumpty-transform")
     writer.abandon()
     writer.close()
     with pytest.raises(ValueError, match="closed"):
@@ -194,7 +188,7 @@ def test_a_reader_that_is_closed_midway_ends_its_thread(read):
         reader.read(read)
     reader.close()
     assert source.closed
-    assert threads() == set()
+    assert threads_ended("dumpty-transform")
     with pytest.raises(ValueError, match="closed"):
         reader.read(10)
 

@@ -17,6 +17,7 @@ import pytest
 
 from support import hostile_proxy
 from support.places import memory
+from support.ports import free_port
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -95,9 +96,7 @@ def azure_server() -> Iterator[Azure]:
 def azurite(*more: str) -> Iterator[Azure]:
     """Run Azurite in the block, with ``more`` options."""
     program = _program()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="dumpty-azurite-", dir=memory()) as top:
         options = ("--silent", "--skipApiVersionCheck", "--blobHost", "127.0.0.1", "--blobPort", str(port), *more)
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

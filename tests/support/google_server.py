@@ -18,6 +18,7 @@ import pytest
 
 from support import hostile_proxy
 from support.hostile_proxy import Trouble
+from support.ports import free_port
 
 _numbers = itertools.count()
 
@@ -105,9 +106,7 @@ def google_server() -> Iterator[Google]:
 @contextlib.contextmanager
 def google() -> Iterator[Google]:
     """Run the stand-in in the block."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, str(Path(__file__).with_name("google_program.py")), str(port)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         try:

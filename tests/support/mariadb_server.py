@@ -19,6 +19,7 @@ from urllib.parse import quote
 import pytest
 
 from dumpty import Source
+from support.ports import free_port
 
 _MEMORY = "/dev/shm"
 _SUPERVISOR = """exec 3<&0; "$@" & server=$!; { read _ <&3; kill $server; } & wait $server"""
@@ -135,12 +136,6 @@ class MariaDBServer:
         )
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _install(directory: Path, user: str) -> Path:
     data = directory / "data"
     argv = [
@@ -162,7 +157,7 @@ def start(
 ) -> MariaDBServer:
     """Start ``mysqld`` on ``data`` and wait until it answers."""
     sock = str(directory / "s")
-    port = _free_port()
+    port = free_port()
     log = directory / "log"
     argv = [
         mysqld,

@@ -16,7 +16,6 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from support.ports import free_port
 
 _ROOM_BYTES = 2 << 30
 INSTALL = "apt-get install -y postgresql"
@@ -66,9 +67,7 @@ class PostgresServer:
         self._user = "postgres" if os.getuid() == 0 else ""
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.stop)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         try:
             self._prepare()
             version = self._run("postgres", "--version")

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -14,6 +13,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from support.ports import free_port
 
 PATIENCE = 60
 INSTALL = "apt-get install prometheus"
@@ -75,8 +76,7 @@ def prometheus(directory: Path, target: str, rules: Path, *, token_file: Path | 
         f"rule_files: ['{rules}']\n"
         f"scrape_configs:\n  - job_name: dumpty\n{authorization}    static_configs: [{{targets: ['{target}']}}]\n"
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     argv = [
         program("prometheus"),
         f"--config.file={directory}/prometheus.yml",

@@ -18,6 +18,7 @@ import pytest
 
 from support import hostile_proxy
 from support.places import memory
+from support.ports import free_port
 
 KEY, SECRET = "dumptys-access-key", "dumptys-secret-key"
 PAGE = 100
@@ -153,9 +154,7 @@ def rclone() -> Iterator[S3]:
 
 @contextlib.contextmanager
 def _running(command, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[S3]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {**os.environ, **settings, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command(port), env=environment, **quiet) as process:

@@ -13,7 +13,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from urllib.parse import quote
 import pytest
 
 from support import sftp_filter
+from support.ports import free_port
 
 INSTALL = "apt-get install -y openssh-server openssh-client"
 _WAIT_SECONDS = 60
@@ -83,9 +83,7 @@ class SSHServer:
         self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {keys.host.with_suffix('.pub').read_text()}")
 
     def _start(self) -> bool:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         config = self.root / "sshd_config"
         config.write_text(
             "\n".join(

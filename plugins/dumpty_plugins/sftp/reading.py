@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _FIRST_BLOCK = 32 << 10
 """Where somebody reads but the head of an object, little more is fetched."""
 
+_TRIES = 3
+"""How often an object is looked for under both of its names, where it was there a moment ago."""
+
 Opened = tuple["File", "SFTPAttrs"]
 """An open object, and what is known of it."""
 
@@ -87,8 +90,8 @@ async def _open_unseen(connection: Connection, address: Address, name: str) -> O
         raise
     with contextlib.suppress(*MISSING):
         return await opening, found
-    # It went since it was looked at; or it is being replaced, and has the other name meanwhile.
-    for path in (connection.path(name + FORMER), connection.path(name)):
+    # It went since it was looked at; or it is being replaced, and has the other name meanwhile: again and again, maybe.
+    for path in (connection.path(name + FORMER), connection.path(name)) * _TRIES:
         with contextlib.suppress(*MISSING):
             return await connection.open(path), found
     raise MissingFile(f"cannot read {address.locate(name)}: it does not exist")

@@ -37,11 +37,14 @@ async def look(connection: Connection, name: str) -> SFTPAttrs:
     try:
         return await connection.lstat(path)
     except MISSING:
-        # Whoever replaces it may have come to an end meanwhile: so after the other name its own is looked at again.
-        looks = (connection.lstat(path) for path in (connection.path(name + FORMER), path))
-        former, found = await asyncio.gather(*looks, return_exceptions=True)
-    if isinstance(found, MISSING):
-        found = former
+        # Whoever replaces it may have come to an end meanwhile: so after the other name its own is looked at again;
+        # and the other one once more, for the next may have begun. The server gets all three at once.
+        former = connection.path(name + FORMER)
+        looks = (connection.lstat(each) for each in (former, path, former))
+        before, found, after = await asyncio.gather(*looks, return_exceptions=True)
+    for other in (before, after):
+        if isinstance(found, MISSING):
+            found = other
     if isinstance(found, BaseException):
         raise found
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 from support.google_server import refusal
 from support.hostile_proxy import NONE, Trouble
 from support.off_site import dumpty, error_of, make_shop, wait_for
+from support.ports import free_port
 
 from dumpty import Cap, NotPermitted
 from dumpty_plugins import gcs
@@ -127,9 +127,7 @@ def test_an_answer_about_another_object_is_not_believed(store, proxy):
 
 
 def test_nobody_listens():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+    endpoint = f"http://127.0.0.1:{free_port()}"
     store = gcs.open_store(f"gs://bucket?endpoint={endpoint}&timeout=1")
     assert f"the server {endpoint} cannot be reached" in error_of(lambda: store.get("a/b"))
 

@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 from support.drive import dump, load
 from support.mariadb_server import PASSWORD, MariaDBServer, running_server
+from support.ports import free_port
 
 from dumpty import BackupManager, DependencyError, Source, SourceError
 from dumpty_plugins.mysql import plugin as mysql
@@ -62,9 +63,7 @@ def test_a_wrong_password_is_refused_without_showing_it(server: MariaDBServer, d
 
 
 def test_a_server_that_is_down_is_an_error(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with pytest.raises(SourceError, match=rf"cannot connect to 127\.0\.0\.1:{port}: Connection refused; is the server"):
         inspect(tcp(port=port))
     with pytest.raises(SourceError, match=r"no\.sock: No such file or directory; is the server"):

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -192,15 +194,25 @@ with mysql.scratch(dump=backup, on=None, options={}) as drill:
 """
 
 
+@pytest.fixture
+def place() -> Iterator[str]:
+    """A directory for scratch servers that no other drill clears, short enough for the path of a socket."""
+    with tempfile.TemporaryDirectory(prefix="d", dir="/tmp") as path:
+        os.chmod(path, 0o755)
+        yield path
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_drill_that_is_killed_takes_its_server_with_it(new_backup: FileDump, how: signal.Signals) -> None:  # noqa: F811
+def test_a_drill_that_is_killed_takes_its_server_with_it(new_backup: FileDump, how: signal.Signals, place: str) -> None:  # noqa: F811
     version = new_backup.evidence.versions["server"]
     argv = [sys.executable, "-c", KILLED, str(new_backup.file), str(Path(__file__).parents[2]), version]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as drill:
+    environment = {**os.environ, "TMPDIR": place}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as drill:
         assert drill.stdout
         directory = Path(os.fsdecode(drill.stdout.readline().strip())).parent
+        assert directory.is_relative_to(place)
         pid = int((directory / "pid").read_text())
-        private_server._clear(str(directory.parents[1]))
+        private_server._clear(place)
         assert (directory / "s").exists()  # its owner lives: nobody clears it
         drill.send_signal(how)
     deadline = time.monotonic() + 10
@@ -208,7 +220,7 @@ def test_a_drill_that_is_killed_takes_its_server_with_it(new_backup: FileDump, h
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert directory.exists() == (how == signal.SIGKILL)
-    private_server._clear(str(directory.parents[1]))
+    private_server._clear(place)
     assert not directory.exists()
 
 

@@ -20,6 +20,7 @@ from plugins.mysql.test_indexes_last import DEFERRED
 from plugins.mysql.test_snapshot import ids, pair, writers
 from support.drive import FileDump, FilePart, FileSink, defaults, dump, load
 from support.mariadb_server import MariaDBServer
+from support.toys import threads_ended
 
 import dumpty_plugins.mysql.plugin as driver
 from dumpty import BackupManager, DumptyError, IntegrityError, Locked, OptionError, SourceError
@@ -131,7 +132,7 @@ def test_small_tables_share_a_part(server: MariaDBServer, name: str, tmp_path: P
     monkeypatch.setattr(plan, "LARGE_BYTES", 100_000)
     monkeypatch.setattr(plan, "RANGE_BYTES", (1 << 20, 1 << 30))
     made = dump(driver, server.source(name), tmp_path / "d", "parallel")
-    assert [sorted((t.path, t.rows, t.range) for t in part.tables) for part in of_rows(made)] == [
+    assert sorted(sorted((t.path, t.rows, t.range) for t in part.tables) for part in of_rows(made)) == [
         [("big", 4000, "")],
         [("empty_", 0, ""), ("small", 5, "")],
     ]
@@ -369,12 +370,14 @@ def test_a_session_that_is_lost_midway_fails_the_backup(server: MariaDBServer, n
         for (session,) in server.run(f"SELECT ID FROM information_schema.PROCESSLIST WHERE DB='{name}'")[-1:]:
             server.run(f"KILL {session}")
 
+    assert remaining_sessions(server, name) == []  # that which made the tables is none of the backup's
     sink = Acting(tmp_path / "d", kill)
     with pytest.raises(SourceError, match=r"lost|killed"):
         back_up(server.source(name), sink, jobs=2)
     assert not [part for part in sink.parts if part.section == "post-data"]
     assert remaining_sessions(server, name) == []
-    assert not [t for t in threading.enumerate() if t.name.startswith(("dumpty-parts", "dumpty-mysql"))]
+    assert threads_ended("dumpty-parts")
+    assert threads_ended("dumpty-mysql")
 
 
 def test_a_sink_that_fails_in_one_part_fails_the_backup(server: MariaDBServer, name: str, tmp_path: Path) -> None:
@@ -394,7 +397,7 @@ def test_ctrl_c_ends_every_session_at_once(server: MariaDBServer, name: str, tmp
     with pytest.raises(KeyboardInterrupt):
         back_up(server.source(name), Acting(tmp_path / "d", interrupt), jobs=2)
     assert remaining_sessions(server, name) == []
-    assert not [t for t in threading.enumerate() if t.name.startswith("dumpty-parts")]
+    assert threads_ended("dumpty-parts")
 
 
 @pytest.mark.parametrize("fault", ["left out", "twice", "a gap", "an overlap", "a table"])

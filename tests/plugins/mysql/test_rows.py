@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from plugins.mysql.content import TYPES, cells
+from plugins.mysql.loading import remaining_sessions
 from support.drive import defaults
 from support.mariadb_server import MariaDBServer
 
@@ -146,6 +147,7 @@ def test_a_session_that_is_killed_midway_is_an_error(server: MariaDBServer, data
         "CREATE TABLE t (i INT PRIMARY KEY, t TEXT)",
         "INSERT INTO t VALUES " + ", ".join(f"({n}, REPEAT('x', 2000))" for n in range(9000)),
     )
+    assert remaining_sessions(server, name) == []  # that which made the table is none of those that read
     source = parse_url(server.url(name))
     with driver.read_rows(source, "t", defaults(driver, "inspect")) as found, pytest.raises(SourceError):
         _read_killing(found, server, name)

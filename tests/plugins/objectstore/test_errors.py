@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from support import off_site
 from support.azure_server import ACCOUNT, KEY
 from support.hostile_proxy import NONE, Trouble
 from support.off_site import dumpty, make_shop, wait_for
+from support.ports import free_port
 
 from dumpty import NotPermitted
 from dumpty_plugins import objectstore
@@ -162,9 +162,7 @@ def test_a_sas_token_is_enough(azure_server, container, url, monkeypatch):
 
 
 def test_nobody_listens():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}/{ACCOUNT}"
+    endpoint = f"http://127.0.0.1:{free_port()}/{ACCOUNT}"
     store = objectstore.open_store(f"az://container?endpoint={endpoint}&timeout=1")
     assert f"the blob server {endpoint} cannot be reached" in error_of(lambda: store.get("a/b"))
 

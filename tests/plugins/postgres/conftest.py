@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from support.ports import free_port
 
 from dumpty import Source
 from dumpty_plugins.postgres.dumping import plan
@@ -139,9 +140,7 @@ def without_psycopg2(monkeypatch):
 def pooler(postgres, tmp_path_factory):
     """The port of a pgbouncer before the server, which lets everybody in; its socket is in the same directory."""
     directory = tmp_path_factory.mktemp("pool")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (directory / "users").write_text('"postgres" ""\n')
     settings = {
         "listen_addr": "127.0.0.1", "listen_port": port, "unix_socket_dir": "", "auth_type": "any",

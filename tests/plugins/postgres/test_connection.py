@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import tempfile
 import traceback
 from pathlib import Path
 
 import pytest
 from support.drive import dump, load
+from support.ports import free_port
 
 import dumpty_plugins.postgres.plugin as driver
 from dumpty import BackupFormat, DatabaseBackup, DumptyError, MalformedURL, Source, SourceError
@@ -95,9 +95,7 @@ def test_one_database_has_one_identity_however_it_is_reached(dbs, name, role):
 
 @pytest.mark.parametrize("counts", ["on", "auto", "off"])
 def test_what_cannot_be_reached_is_one_clear_line(dbs, name, role, tmp_path, counts):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        closed = str(free.getsockname()[1])
+    closed = str(free_port())
     secret = "Gr3at-s3cret%/x"
     server = {"host": str(dbs.server.sockets), "port": str(dbs.server.port)}
     for query, user, database, message in (

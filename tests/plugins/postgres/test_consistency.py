@@ -151,8 +151,9 @@ def test_rows_hidden_by_row_security_are_an_error_not_a_smaller_dump(dbs, role, 
 def test_timeouts_set_for_the_user_do_not_end_a_backup(dbs, tmp_path):
     name = dbs.new("CREATE TABLE t AS SELECT g FROM generate_series(1, 10) g")
     for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
-        dbs.server.execute(f"ALTER DATABASE {name} SET {setting} = '30ms'")
-    evidence = back_up(dbs.source(name), HookedSink(tmp_path / "d", lambda: time.sleep(0.3)))
+        # Long enough for a busy machine to come from the connection to what frees it of them.
+        dbs.server.execute(f"ALTER DATABASE {name} SET {setting} = '2s'")
+    evidence = back_up(dbs.source(name), HookedSink(tmp_path / "d", lambda: time.sleep(2.5)))
     assert [o.rows for o in evidence.objects] == [10]
 
 

@@ -15,6 +15,7 @@ from collections import Counter
 import pytest
 from msgspec import structs
 from support.drive import FileSink, defaults, dump, load
+from support.toys import threads_ended
 
 import dumpty_plugins.postgres.plugin as driver
 from dumpty import (
@@ -61,8 +62,14 @@ class Once:
                 self._work()
 
 
-def of_rows(made):
-    return [part for part in made.parts if part.section == "data"]
+def archive(made):
+    """Parts are begun side by side, so they stand in any order."""
+    [part] = [part for part in made.parts if part.section == "whole"]
+    return part
+
+
+def of_rows(made, table=""):
+    return [p for p in made.parts if p.section == "data" and (not table or p.tables[0].path == table)]
 
 
 def assert_same(dbs, one: str, other: str) -> None:
@@ -70,10 +77,12 @@ def assert_same(dbs, one: str, other: str) -> None:
     assert sorted(dbs.server.dump(one).splitlines()) == sorted(dbs.server.dump(other).splitlines())
 
 
-def altered(made, change, number: int = 0):
-    """Return a dump whose part of rows has other content."""
-    part = sorted(of_rows(made), key=lambda part: part.tables[0].path)[number]
-    part.file.write_bytes(change(part.file.read_bytes()))
+def altered(made, change):
+    """Return a dump of which the first part of a table in several has other content."""
+    [part] = [p for p in of_rows(made, "public.big") if p.tables[0].range.startswith("pages 0 ")]
+    before = part.file.read_bytes()
+    part.file.write_bytes(change(before))
+    assert part.file.read_bytes() != before
     return made
 
 
@@ -82,9 +91,10 @@ def altered(made, change, number: int = 0):
 
 def test_each_part_says_which_rows_of_which_table_it_holds(dbs, name, tmp_path):
     made = dump(driver, dbs.source(name), tmp_path / "d", "parallel", jobs=2)
-    first, *others = made.parts
-    assert (first.section, first.suffix, first.tables) == ("whole", "", ())
-    assert {(part.section, part.suffix) for part in others} == {("data", ".rows.sql")}
+    first, others = archive(made), of_rows(made)
+    assert (first.suffix, first.tables) == ("", ())
+    assert len(made.parts) == len(others) + 1
+    assert {part.suffix for part in others} == {".rows.sql"}
     held = Counter()
     for part in others:
         [table] = part.tables
@@ -100,7 +110,7 @@ def test_each_part_says_which_rows_of_which_table_it_holds(dbs, name, tmp_path):
 
 def test_the_rows_that_come_in_parts_are_not_in_the_archive(dbs, name, tmp_path):
     made = dump(driver, dbs.source(name), tmp_path / "d", "parallel")
-    argv = [str(dbs.server.bindir / "pg_restore"), "-f", "-", str(made.parts[0].file)]
+    argv = [str(dbs.server.bindir / "pg_restore"), "-f", "-", str(archive(made).file)]
     script = subprocess.run(argv, capture_output=True, check=True).stdout
     assert re.findall(rb"COPY public\.(\w+)", script) == [b"empty"]
     assert b"CREATE VIEW public.bigger" in script
@@ -133,13 +143,13 @@ def test_its_own_tools_load_it_without_dumpty(dbs, name, tmp_path):
     made = dump(driver, dbs.source(name), tmp_path / "d", "parallel")
     copy = dbs.new()
     bindir, url = dbs.server.bindir, dbs.server.url(copy)
-    archive = str(made.parts[0].file)
+    rest = str(archive(made).file)
     pg_restore = [str(bindir / "pg_restore"), "-e", "-d", url]
-    subprocess.run([*pg_restore, "--section=pre-data", archive], check=True)
+    subprocess.run([*pg_restore, "--section=pre-data", rest], check=True)
     for part in of_rows(made):
         psql = [str(bindir / "psql"), "-qX", "-v", "ON_ERROR_STOP=1", "-o", os.devnull, "-f", str(part.file), url]
         subprocess.run(psql, check=True)
-    subprocess.run([*pg_restore, "--section=data", "--section=post-data", archive], check=True)
+    subprocess.run([*pg_restore, "--section=data", "--section=post-data", rest], check=True)
     assert_same(dbs, copy, name)
 
 
@@ -489,7 +499,7 @@ def test_ctrl_c_ends_every_session_at_once(dbs, name, tmp_path):
     while dbs.server.execute(sql, name) != [(0,)]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert not [t for t in threading.enumerate() if t.name.startswith("dumpty-parts")]
+    assert threads_ended("dumpty-parts")
 
 
 # -- what is wrong with what is loaded -----------------------------------------------------------------------------
@@ -518,7 +528,6 @@ FORGERIES = {
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_a_part_that_holds_anything_but_its_rows_is_refused(dbs, name, role, tmp_path, forgery):
     made = altered(dump(driver, dbs.source(name), tmp_path / "d", "parallel"), FORGERIES[forgery])
-    assert made.parts[1].tables[0].path == "public.big"
     before = dbs.made_databases()
     for options in ({}, {"jobs": 1}):
         with pytest.raises(IntegrityError):
@@ -536,14 +545,15 @@ def test_a_part_that_holds_anything_but_its_rows_is_refused(dbs, name, role, tmp
 @pytest.mark.parametrize("change", ["no archive", "two archives", "a section", "several tables", "no table"])
 def test_parts_that_no_backup_makes_are_refused(dbs, name, tmp_path, change):
     made = dump(driver, dbs.source(name), tmp_path / "d", "parallel")
+    part = of_rows(made)[0]
     if change == "no archive":
-        made.parts = made.parts[1:]
+        made.parts = tuple(of_rows(made))
     elif change == "two archives":
-        made.parts = (made.parts[0], *made.parts)
+        made.parts = (archive(made), *made.parts)
     elif change == "a section":
-        made.parts[1].section = "post-data"
+        part.section = "post-data"
     else:
-        made.parts[1].tables = made.parts[1].tables * 2 if change == "several tables" else ()
+        part.tables = part.tables * 2 if change == "several tables" else ()
     before = dbs.made_databases()
     with pytest.raises(IntegrityError, match="forged"):
         load(driver, dbs.source(dbs.name()), made)

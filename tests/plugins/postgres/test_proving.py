@@ -134,7 +134,7 @@ def test_order_place_and_settings_change_no_fingerprint_and_doubled_rows_do(dbs)
     assert a.fingerprint == b.fingerprint
     for setting in (
         "DateStyle = 'German'", "IntervalStyle = 'iso_8601'", "TimeZone = 'Asia/Tokyo'", "bytea_output = 'escape'",
-        "extra_float_digits = -15", "search_path = 'pg_catalog'", "quote_all_identifiers = on", "statement_timeout = 100",
+        "extra_float_digits = -15", "search_path = 'pg_catalog'", "quote_all_identifiers = on", "statement_timeout = 3000",
     ):  # fmt: skip
         dbs.server.execute(f"ALTER DATABASE {name} SET {setting}")
     assert evidence(dbs.source(name)) == (a, b)

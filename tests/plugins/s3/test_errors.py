@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import pytest
 from support import off_site
 from support.hostile_proxy import NONE, Trouble
 from support.off_site import dumpty, make_shop, wait_for
+from support.ports import free_port
 
 from dumpty import NotPermitted
 from dumpty_plugins import s3
@@ -127,9 +127,7 @@ def test_credentials_of_a_profile_are_used(url, monkeypatch, tmp_path):
 
 
 def test_nobody_listens():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+    endpoint = f"http://127.0.0.1:{free_port()}"
     store = s3.open_store(f"s3://bucket?endpoint={endpoint}&timeout=1")
     assert f"the S3 server {endpoint} cannot be reached" in error_of(lambda: store.get("a/b"))
 

@@ -221,6 +221,37 @@ def test_whoever_reads_what_is_replaced_finds_the_old_or_the_new(store, open_sto
     assert contents <= {OLD, NEW}
 
 
+@pytest.mark.parametrize("reads", ["stat", "get"])
+def test_what_is_replaced_again_and_again_while_it_is_looked_for_is_found(store, monkeypatch, top, reads):
+    """Each time it has the other one of its two names: three times in a row."""
+    store.put("a/b", OLD)
+    names = [top / "a" / "b", top / "a" / f"b{FORMER}"]
+    one_after_the_other = asyncio.Lock()
+
+    def evading(request):
+        left = 3
+
+        async def ask(self, path):
+            nonlocal left
+            async with one_after_the_other:
+                for sought, other in (names, names[::-1]):
+                    if left and path == os.fsencode(sought):
+                        left -= 1
+                        if sought.exists():
+                            sought.rename(other)
+                        break
+                return await request(self, path)
+
+        return ask
+
+    monkeypatch.setattr(Connection, "lstat", evading(Connection.lstat))
+    monkeypatch.setattr(Connection, "open", evading(Connection.open))
+    if reads == "stat":
+        assert store.stat("a/b").size == len(OLD)
+    else:
+        assert store.get("a/b") == OLD
+
+
 def test_what_is_replaced_while_it_is_opened_is_read_to_its_own_end(store, monkeypatch, top):
     """Not to the end of the one that was looked at."""
     opening = Connection.open

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from plugins.sqlite.contents import identifier, open_database, require_round_trip
 
+_OWN = " extra of "
+"""What no other name has in it: a table that is called as an index or view could not be made."""
 _NAMES = st.one_of(
     st.sampled_from(
         ["rowid", "oid", "_rowid_", "a", "b", "select", "x'y", 'q"r', "[z]", "`t`", "sp ace", "l\nf", "; --"]
@@ -80,13 +82,13 @@ def _tables(draw, name):
     statement = f"CREATE TABLE {identifier(name)} ({', '.join(columns)}) {', '.join(options)}"
     extras = [
         (
-            f"CREATE {draw(st.sampled_from(['', 'UNIQUE']))} INDEX {identifier('i' + name)} ON {identifier(name)}"
+            f"CREATE {draw(st.sampled_from(['', 'UNIQUE']))} INDEX {identifier('i' + _OWN + name)} ON {identifier(name)}"
             f"({identifier(names[-1])} {draw(st.sampled_from(['', 'DESC', 'COLLATE NOCASE']))}, typeof({identifier(names[0])}))"
             f"{draw(st.sampled_from(['', f' WHERE {identifier(names[0])} IS NOT NULL']))}"
         ),
-        f"CREATE VIEW {identifier('v' + name)} AS\n SELECT ';\n' AS x, * FROM {identifier(name)} -- end",
+        f"CREATE VIEW {identifier('v' + _OWN + name)} AS\n SELECT ';\n' AS x, * FROM {identifier(name)} -- end",
         (
-            f"CREATE TRIGGER {identifier('t' + name)} AFTER DELETE ON {identifier(name)} BEGIN\n"
+            f"CREATE TRIGGER {identifier('t' + _OWN + name)} AFTER DELETE ON {identifier(name)} BEGIN\n"
             "  SELECT CASE WHEN 1 THEN ';END;' ELSE 2 END;\n  SELECT 3;\nEND"
         ),
     ]
