@@ -27,9 +27,9 @@ fi
 # suite's processes would rewrite the assertions of every test again.
 unset PYTHONDONTWRITEBYTECODE
 
-# The whole suite runs in four processes, which two cores keep at work, for each often waits for a server or a child;
+# The whole suite runs in three processes, which two cores keep at work, for each often waits for a server or a child;
 # what is asked for by its path in one, where a debugger works.
-side_by_side="--numprocesses=4"
+side_by_side="--numprocesses=3"
 for argument in "$@"; do
     [ ! -e "${argument%%::*}" ] || side_by_side=""
 done

@@ -167,11 +167,15 @@ def test_a_failure_reaches_those_who_wait_for_a_connection(server: MariaDBServer
     server.run(f"ALTER USER {user}@localhost WITH MAX_USER_CONNECTIONS 1")
     source = server.source(name, user=user)
     pool = parallel.Loaders(lambda: connect(source, name), name, 2)
-    pool.submit(lambda s: s.execute("SELECT SLEEP(1) FROM no_such_table"), {})
-    pool.submit(lambda s: s.execute("SELECT SLEEP(1)"), {})
+
+    def load_all() -> None:
+        pool.submit(lambda s: s.execute("SELECT SLEEP(1) FROM no_such_table"), {})
+        pool.submit(lambda s: s.execute("SELECT SLEEP(1)"), {})  # may hear of it already
+        pool.close()
+
     try:
         with pytest.raises(SourceError, match="no_such_table"):
-            pool.close()
+            load_all()
     finally:
         pool.stop()
 

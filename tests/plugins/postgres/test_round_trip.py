@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -225,3 +226,44 @@ def test_every_archive_but_tar_is_restored_by_as_many_jobs_as_were_asked_for(dbs
     assert [("--jobs=3" in line, "--jobs" in line) for line in seen] == (
         [(False, False)] if form == "tar" else [(True, True)] * 2
     )
+
+
+PARTITIONED = """
+CREATE TABLE pk (a int PRIMARY KEY, b int) PARTITION BY RANGE (a);
+CREATE TABLE pk_low PARTITION OF pk FOR VALUES FROM (0) TO (10);
+CREATE TABLE pk_high PARTITION OF pk FOR VALUES FROM (10) TO (100) PARTITION BY LIST (a);
+CREATE TABLE pk_high_1 PARTITION OF pk_high FOR VALUES IN (11);
+CREATE TABLE pk_high_rest PARTITION OF pk_high DEFAULT;
+CREATE INDEX by_b ON pk (b);
+CREATE TABLE fk (a int REFERENCES pk);
+INSERT INTO pk SELECT g, g FROM generate_series(1, 20) g;
+INSERT INTO fk SELECT a FROM pk;
+"""
+
+
+@pytest.mark.parametrize("form", ["native", "directory", "parallel"])
+def test_indexes_of_partitions_are_attached_by_one_session(dbs, tmp_path, fake_client, form):
+    """By several, PostgreSQL may leave the index of the partitioned table invalid, and foreign keys are refused."""
+    name = dbs.new(PARTITIONED)
+    made = dump(driver, dbs.source(name), tmp_path / "d", form)
+    archive = next(part.file for part in made.parts if part.section == "whole")
+    script = f"""n=$(ls {tmp_path}/seen | wc -l)
+for a in "$@"; do case $a in --use-list=*) (cat "${{a#--use-list=}}"; echo "$@") > {tmp_path}/seen/$n;; esac; done
+exec $REAL "$@"
+"""
+    (tmp_path / "seen").mkdir()
+    copy = dbs.name()
+    load(driver, dbs.source(copy), made, jobs=3, bindir=fake_client(script, "pg_restore"))
+    seen = [path.read_text().split("\n") for path in (tmp_path / "seen").iterdir()]
+    argv = [str(dbs.server.bindir / "pg_restore"), "--list", str(archive)]
+    entries = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    attachments = set(re.findall(r"(?m)^(\d+;).* INDEX ATTACH ", entries))
+    assert len(attachments) == 8
+    loaded = [line for lines in seen for line in lines if line.endswith(";")]
+    assert len(loaded) == len({*loaded})
+    assert {*re.findall(r"(?m)^\d+;", entries)} <= {*loaded}
+    assert {("--jobs=1" in lines[-2], attachments <= {*lines}) for lines in seen if attachments & {*lines}} == {
+        (True, True)
+    }
+    assert dbs.server.execute("SELECT count(*) FROM pg_index WHERE NOT indisvalid", database=copy) == [(0,)]
+    assert_same(dbs.server.dump(name), dbs.server.dump(copy))

@@ -145,7 +145,8 @@ class ArchiveLoader:
         if self._jobs == 1 and not self._rows:
             self._in_parallel(client, new_address)
             return
-        before, parallel, behind = stages(self.contents)
+        staged = stages(self.contents)
+        before, parallel = staged.before, staged.parallel
         if not self._rows:
             self._in_parallel(client, new_address, self._use_list("before", [*before, *parallel]))
         else:
@@ -155,19 +156,23 @@ class ArchiveLoader:
             self._in_parallel(client, new_address, self._use_list("data", [i for i in parallel if i in data]))
             self._load_rows(new_address)
             self._in_parallel(client, new_address, self._use_list("indexes", [i for i in parallel if i not in data]))
+        if staged.attached:
+            self._in_parallel(client, new_address, self._use_list("attached", staged.attached))
+        if staged.attachments:
+            self._in_parallel(client, new_address, self._use_list("attachments", staged.attachments), jobs=1)
         # With what an archive has no section for, privileges above all: they may forbid to load rows.
-        self._in_parallel(client, new_address, self._use_list("behind", behind))
+        self._in_parallel(client, new_address, self._use_list("behind", staged.behind))
 
     def _load_confined(
         self, client: Client, new_address: Address, load_script: LoadScript, confinement: Confinement
     ) -> None:
         # In the dump's order but for its grants, which come last: only a statement of our own tells why it was refused.
-        before, parallel, behind = stages(self.contents)
-        self._through_script(client, load_script, self._use_list("before", before))
+        staged = stages(self.contents)
+        self._through_script(client, load_script, self._use_list("before", staged.before))
         data = set(sections(self.contents)[1])
-        runs = [parallel]
+        runs = [staged.parallel]
         if self._rows:
-            runs = [[i for i in parallel if i in data], [i for i in parallel if i not in data]]
+            runs = [[i for i in staged.parallel if i in data], [i for i in staged.parallel if i not in data]]
         try:
             for number, dump_ids in enumerate(runs):
                 if number:
@@ -175,7 +180,7 @@ class ArchiveLoader:
                 self._in_parallel(client, new_address, self._use_list(f"data{number}", dump_ids))
         except CommandError as error:
             raise confinement.explain_failure(error) from error
-        self._through_script(client, load_script, self._use_list("behind", behind))
+        self._through_script(client, load_script, self._use_list("behind", staged.rest))
 
     def _load_scripts(self, client: Client, load_script: LoadScript, load_parts: Callable[[], None]) -> None:
         """Load the archive as a script, and the rows that came in parts where they belong."""
@@ -201,7 +206,9 @@ class ArchiveLoader:
         path.write_text("".join(f"{dump_id};\n" for dump_id in dump_ids), encoding="ascii")
         return (f"--use-list={path}",)
 
-    def _in_parallel(self, client: Client, new_address: Address, arguments: Sequence[str] = ()) -> None:
+    def _in_parallel(
+        self, client: Client, new_address: Address, arguments: Sequence[str] = (), jobs: int | None = None
+    ) -> None:
         environment = {}
         if "options" not in new_address.parameters:
             environment["PGOPTIONS"] = f"{os.environ.get('PGOPTIONS', '')} -c synchronous_commit=off".strip()
@@ -213,7 +220,7 @@ class ArchiveLoader:
         path = self._archive.path()
         if self._remote is None:
             if self._dump.format != "tar":
-                argv.append(f"--jobs={self._jobs}")
+                argv.append(f"--jobs={jobs or self._jobs}")
             argv.append(str(path))
         stdin = path if self._remote is not None else None
         with (
