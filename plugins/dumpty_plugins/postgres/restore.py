@@ -22,6 +22,7 @@ from dumpty import (
 from dumpty.process import BLOCK
 from dumpty_plugins.postgres.loading.archive import ArchiveLoader
 from dumpty_plugins.postgres.loading.confinement import confinement_of
+from dumpty_plugins.postgres.loading.indexes import require_valid_indexes
 from dumpty_plugins.postgres.loading.loader import load
 from dumpty_plugins.postgres.loading.optional_parts import Parts
 from dumpty_plugins.postgres.loading.swap import ReplacementDatabase, may_create
@@ -231,6 +232,7 @@ class _Job:
     def _evidence(self, new_address: Address, connection: Connection) -> Evidence:
         with translate_errors(new_address, "counting the rows of"):
             rows(connection, "SET row_security = off")
+            require_valid_indexes(connection)
             tables = list_tables(connection)
             with without_forced_row_security(connection):
                 objects = interruptible(connection, lambda: count(connection, tables))

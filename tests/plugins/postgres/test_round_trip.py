@@ -13,7 +13,7 @@ import pytest
 from support.drive import dump, load
 
 import dumpty_plugins.postgres.plugin as driver
-from dumpty import BackupManager
+from dumpty import BackupManager, IntegrityError
 
 sys.path.insert(0, str(Path(__file__).parent))
 import zoo
@@ -234,7 +234,7 @@ CREATE TABLE pk_low PARTITION OF pk FOR VALUES FROM (0) TO (10);
 CREATE TABLE pk_high PARTITION OF pk FOR VALUES FROM (10) TO (100) PARTITION BY LIST (a);
 CREATE TABLE pk_high_1 PARTITION OF pk_high FOR VALUES IN (11);
 CREATE TABLE pk_high_rest PARTITION OF pk_high DEFAULT;
-CREATE INDEX by_b ON pk (b);
+CREATE INDEX ON pk (b);
 CREATE TABLE fk (a int REFERENCES pk);
 INSERT INTO pk SELECT g, g FROM generate_series(1, 20) g;
 INSERT INTO fk SELECT a FROM pk;
@@ -267,3 +267,42 @@ exec $REAL "$@"
     }
     assert dbs.server.execute("SELECT count(*) FROM pg_index WHERE NOT indisvalid", database=copy) == [(0,)]
     assert_same(dbs.server.dump(name), dbs.server.dump(copy))
+
+
+@pytest.mark.parametrize("form", ["native", "parallel"])
+def test_an_index_that_is_left_invalid_though_all_of_it_is_there_fails_the_restore(dbs, tmp_path, fake_client, form):
+    made = dump(driver, dbs.source(dbs.new(PARTITIONED.replace("REFERENCES pk", ""))), tmp_path / "d", form)
+    script = f"""$REAL "$@" || exit
+for a in "$@"; do case $a in --dbname=*) target="${{a#--dbname=}}";; --use-list=*/behind)
+    {dbs.server.bindir}/psql -qX -c "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'pk_b_idx'::regclass" "$target"
+esac; done
+"""
+    before = dbs.made_databases()
+    with pytest.raises(IntegrityError, match=r"the index public\.pk_b_idx is not valid .* all that it consists of is"):
+        load(driver, dbs.source(dbs.name()), made, bindir=fake_client(script, "pg_restore"))
+    assert dbs.made_databases() == before
+
+
+@pytest.mark.parametrize("form", ["sql", "native", "parallel"])
+def test_an_index_that_lacks_those_of_some_partitions_comes_back_as_it_was(dbs, tmp_path, form):
+    """One of its partitions is a foreign table, or nobody has made its index yet."""
+    name = dbs.new(
+        "CREATE TABLE t (a int) PARTITION BY RANGE (a);"
+        "CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (a);"
+        "CREATE TABLE t_1_1 PARTITION OF t_1 FOR VALUES FROM (0) TO (5);"
+        "CREATE TABLE t_1_2 PARTITION OF t_1 FOR VALUES FROM (5) TO (10);"
+        "CREATE INDEX on_t ON ONLY t (a); CREATE INDEX on_t_1 ON ONLY t_1 (a); CREATE INDEX on_t_1_1 ON t_1_1 (a);"
+        "ALTER INDEX on_t ATTACH PARTITION on_t_1; ALTER INDEX on_t_1 ATTACH PARTITION on_t_1_1;"
+        "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;"
+        "CREATE TABLE u (a int) PARTITION BY RANGE (a);"
+        "CREATE TABLE u_1 PARTITION OF u FOR VALUES FROM (0) TO (10);"
+        "CREATE FOREIGN TABLE u_2 PARTITION OF u FOR VALUES FROM (10) TO (20) SERVER s; CREATE INDEX on_u ON u (a)"
+    )
+    manager = BackupManager(tmp_path / "backups")
+    backup = manager.create_backup(dbs.server.url(name), format=form).raise_for_error()
+    copy = dbs.name()
+    manager.restore(backup.id, dbs.server.url(copy)).raise_for_error()
+    invalid = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid ORDER BY 1"
+    assert dbs.server.execute(invalid, database=copy) == [("on_t",), ("on_t_1",), ("on_u",)]
+    assert_same(dbs.server.dump(name), dbs.server.dump(copy))
+    assert manager.drill(backup.id, superuser=True).ok

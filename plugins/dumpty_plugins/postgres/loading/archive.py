@@ -156,8 +156,8 @@ class ArchiveLoader:
             self._in_parallel(client, new_address, self._use_list("data", [i for i in parallel if i in data]))
             self._load_rows(new_address)
             self._in_parallel(client, new_address, self._use_list("indexes", [i for i in parallel if i not in data]))
-        if staged.attached:
-            self._in_parallel(client, new_address, self._use_list("attached", staged.attached))
+        if staged.keys:
+            self._in_parallel(client, new_address, self._use_list("keys", staged.keys))
         if staged.attachments:
             self._in_parallel(client, new_address, self._use_list("attachments", staged.attachments), jobs=1)
         # With what an archive has no section for, privileges above all: they may forbid to load rows.
@@ -180,7 +180,8 @@ class ArchiveLoader:
                 self._in_parallel(client, new_address, self._use_list(f"data{number}", dump_ids))
         except CommandError as error:
             raise confinement.explain_failure(error) from error
-        self._through_script(client, load_script, self._use_list("behind", staged.rest))
+        rest = [*staged.keys, *staged.attachments, *staged.behind]
+        self._through_script(client, load_script, self._use_list("behind", rest))
 
     def _load_scripts(self, client: Client, load_script: LoadScript, load_parts: Callable[[], None]) -> None:
         """Load the archive as a script, and the rows that came in parts where they belong."""

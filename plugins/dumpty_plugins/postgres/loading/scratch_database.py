@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dumpty import IntegrityError, SourceError
 from dumpty_plugins.postgres.loading.clone import cloned
 from dumpty_plugins.postgres.loading.confinement import confinement_of
+from dumpty_plugins.postgres.loading.indexes import require_valid_indexes
 from dumpty_plugins.postgres.schema.tables import identifier
 from dumpty_plugins.postgres.server.client_settings import client_conninfo, client_environment
 from dumpty_plugins.postgres.server.clients import find_clients
@@ -140,15 +141,7 @@ class ScratchDatabase:
             return interruptible(connection, lambda: rows(connection, statement))
 
     def _constraints(self, connection: Connection) -> str:
-        invalid = rows(
-            connection, "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid AND indexrelid >= 16384"
-        )
-        partitioned = {
-            name for (name,) in rows(connection, "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'I'")
-        }
-        broken = [name for (name,) in invalid if name not in partitioned]  # one over partitions lacks one of theirs
-        if broken:
-            raise IntegrityError(f"the index {broken[0]} is not valid in the restored database")
+        require_valid_indexes(connection)
         count = rows(
             connection,
             "SELECT count(*) FROM pg_constraint WHERE contype IN ('c', 'f') AND convalidated AND oid >= 16384",

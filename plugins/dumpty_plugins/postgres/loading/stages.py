@@ -42,16 +42,14 @@ class Stages:
     before: what the rows need.
     parallel: what takes time, data and indexes, unless it concerns the rows of other tables than its own, or waits for
         something of a later stage.
-    rest: all else, in the order of the dump; by several jobs, first what of it is ``attached``, then ``attachments``
-        by one job, then what is ``behind``.
-    attached: keys of partitioned tables, and of their partitions, which attachments need.
-    attachments: indexes of partitions become parts of the index of the partitioned table.
+    keys: those of partitioned tables, and of their partitions, which attachments need.
+    attachments: indexes of partitions become parts of the index of the partitioned table; by one session.
+    behind: all else.
     """
 
     before: list[int]
     parallel: list[int]
-    rest: list[int]
-    attached: list[int]
+    keys: list[int]
     attachments: list[int]
     behind: list[int]
 
@@ -77,8 +75,7 @@ def stages(contents: Contents) -> Stages:
     return Stages(
         before=before,
         parallel=parallel,
-        rest=[e.dump_id for e in rest],
-        attached=[e.dump_id for e in rest if e.dump_id in needed - attachments],
+        keys=[e.dump_id for e in rest if e.dump_id in needed - attachments],
         attachments=[e.dump_id for e in rest if e.dump_id in attachments],
         behind=[e.dump_id for e in rest if e.dump_id not in needed],
     )
